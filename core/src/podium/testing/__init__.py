@@ -1,0 +1,1 @@
+"""Tools for people who test plugins, and for Podium's own tests."""

@@ -1,0 +1,1 @@
+"""The pytest plugin: fixtures only, none of them autouse, everything imported lazily."""

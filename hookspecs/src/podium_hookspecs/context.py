@@ -1,0 +1,73 @@
+"""What the host gives each plugin. Nothing here is shared between plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from pathlib import Path
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Log(Protocol):
+    """A structured log: an event name, then facts. Never a secret, never a whole request."""
+
+    def debug(self, event: str, **facts: Any) -> None:
+        """For the developer."""
+
+    def info(self, event: str, **facts: Any) -> None:
+        """For the operator, in normal times."""
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """The operator may have to act."""
+
+    def error(self, event: str, **facts: Any) -> None:
+        """The operator has to act."""
+
+
+class Metrics(Protocol):
+    """The plugin's own series; their names get the prefix ``podium_<plugin>_``."""
+
+    def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Callable[..., None]:
+        """Return ``inc(amount=1, **labels)``."""
+
+    def gauge(self, name: str, help: str, labels: Sequence[str] = ()) -> Callable[..., None]:
+        """Return ``set(value, **labels)``."""
+
+    def histogram(
+        self, name: str, help: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Callable[..., None]:
+        """Return ``observe(value, **labels)``."""
+
+
+class PluginContext(Protocol):
+    """A plugin's view of the node.
+
+    Attributes:
+        plugin: The plugin's name, as in ``[plugins.NAME]``.
+        node_version: Version that the node advertises.
+        orchestrator_id: Checksummed address of the ticket recipient, or ``"offchain"``.
+        service_uri: Where peers reach this node, without a trailing slash.
+        state_dir: A folder of the plugin's own, kept over restarts.
+        log: Bound to the plugin's name.
+        metrics: The plugin's own series.
+    """
+
+    plugin: str
+    node_version: str
+    orchestrator_id: str
+    service_uri: str
+    state_dir: Path
+    log: Log
+    metrics: Metrics
+
+    def run_blocking(
+        self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Awaitable[R]:
+        """Run a blocking function in the plugin's own bounded thread pool."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run a background task until shutdown; its failure is logged and degrades the plugin."""

@@ -1,0 +1,167 @@
+"""What happened, as frozen values. Telemetry and observer plugins hear all of it.
+
+Events carry no secrets, no tickets and no bodies. Amounts are exact; times are
+seconds. New events and new defaulted fields are minor changes.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@frozen
+class Event:
+    """Base of all events."""
+
+
+@frozen
+class NodeStarted(Event):
+    """The node serves."""
+
+    version: str
+    service_uri: str
+    max_sessions: int
+
+
+@frozen
+class NodeStopping(Event):
+    """The node has stopped taking new work and drains."""
+
+    reason: str
+
+
+@frozen
+class SessionOpened(Event):
+    """A session's first job was accepted."""
+
+    session_id: str
+    sender: bytes
+    open_sessions: int
+
+
+@frozen
+class SessionClosed(Event):
+    """A session ended: ``reason`` is ``"ended"``, ``"idle"`` or ``"stopping"``."""
+
+    session_id: str
+    sender: bytes
+    reason: str
+    jobs: int
+    open_sessions: int
+
+
+@frozen
+class PriceQuoted(Event):
+    """A price went out to a sender."""
+
+    sender: bytes
+    wei_per_unit: Fraction
+    unit: str
+
+
+@frozen
+class TicketParamsIssued(Event):
+    """Ticket parameters went out; wei."""
+
+    sender: bytes
+    face_value: int
+    max_float: int
+
+
+@frozen
+class PaymentReceived(Event):
+    """A payment's tickets were taken and credited; ``expected_value`` is exact wei."""
+
+    sender: bytes
+    session_id: str
+    tickets: int
+    winners: int
+    expected_value: Fraction
+
+
+@frozen
+class PaymentRefused(Event):
+    """A payment was refused, with the text the sender got; ``ticket``: by the ticket checks."""
+
+    sender: bytes
+    session_id: str
+    reason: str
+    ticket: bool = True
+
+
+@frozen
+class JobReceived(Event):
+    """A job's header passed its checks; its body has yet to come."""
+
+    job_id: str
+    session_id: str
+    sender: bytes
+    pipeline: str
+    media_duration_s: float | None = None
+
+
+@frozen
+class JobBodyRead(Event):
+    """A job's body is here and is what its header said."""
+
+    job_id: str
+    session_id: str
+    size_bytes: int
+    seconds: float
+
+
+@frozen
+class JobFinished(Event):
+    """A job is over, well or badly: what the canonical log line says.
+
+    Attributes:
+        outcome: ``"ok"``, or the error's code.
+        detail: The error's text for the operator.
+        units: What was billed.
+        fee_wei: What was debited, exact.
+        queued_s: From the body's end to the start of the run.
+        run_s: The run.
+        attributes: Facts from the pipeline's result (``profiles``, ``frames``, ...).
+    """
+
+    job_id: str
+    session_id: str
+    sender: bytes
+    pipeline: str
+    capability: int
+    model: str | None
+    worker: str
+    outcome: str
+    detail: str = ""
+    units: int = 0
+    unit: str = ""
+    fee_wei: Fraction = Fraction(0)
+    queued_s: float = 0.0
+    run_s: float = 0.0
+    media_duration_s: float | None = None
+    attributes: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class WorkerChanged(Event):
+    """A worker's health changed."""
+
+    worker: str
+    state: str
+    reason: str
+    slots: int
+
+
+@frozen
+class PluginChanged(Event):
+    """A plugin's state changed: ``"ok"``, ``"degraded"`` or ``"failed"``."""
+
+    plugin: str
+    state: str
+    reason: str
