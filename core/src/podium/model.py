@@ -1,0 +1,81 @@
+"""Values that several parts of the core share. No I/O."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_WIN_PROB = 2**256 - 1
+"""The win probability that always wins (but for one draw); the divisor of expected values."""
+
+MAX_BODY_BYTES = 300_000_000
+"""The largest segment, 300 s at 8 Mbit/s: the bound of every body read (wire-video 2.4)."""
+
+MAX_SEGMENT_MS = 300_000
+DEFAULT_SEGMENT_MS = 2000
+TOKEN_TTL_S = 1800
+SESSION_IDLE_S = 70.0
+PROTOCOL_VERSION = "0.9.1"
+"""The go-livepeer version whose interfaces we speak: gateways compare it (wire-video 8.5)."""
+
+
+@frozen
+class AuthToken:
+    """A session's token, as it travels (wire-video 4)."""
+
+    token: bytes = field(repr=False)
+    session_id: str
+    expiration: int
+
+
+@frozen
+class ModelConstraint:
+    """What is advertised or asked for one model (wire-video 8.2)."""
+
+    warm: bool = False
+    capacity: int = 0
+    runner_version: str = ""
+    capacity_in_use: int = 0
+
+
+@frozen
+class Capabilities:
+    """A set of capabilities with its constraints.
+
+    Attributes:
+        bits: The capability numbers.
+        words: Number of 64-bit words on the wire: a longer array never fits a shorter one.
+        mandatories: Numbers that the other side must have.
+        capacities: Jobs at a time, per number.
+        version: Of the node that has them.
+        min_version: That the other side must have.
+        models: Per capability number, per model identifier.
+    """
+
+    bits: frozenset[int] = frozenset()
+    words: int = 0
+    mandatories: frozenset[int] = frozenset()
+    capacities: Mapping[int, int] = field(factory=dict)
+    version: str = ""
+    min_version: str = ""
+    models: Mapping[int, Mapping[str, ModelConstraint]] = field(factory=dict)
+
+
+@frozen
+class PriceInfo:
+    """A price as it travels: wei per so many pixels."""
+
+    price_per_unit: int
+    pixels_per_unit: int
+    capability: int = 0
+    constraint: str = ""
+
+    @property
+    def wei_per_unit(self) -> Fraction:
+        """Exact wei for one unit; ``pixels_per_unit`` 0 raises ``ZeroDivisionError``."""
+        return Fraction(self.price_per_unit, self.pixels_per_unit)

@@ -1,0 +1,1 @@
+"""Generated from core/proto by `make proto`; do not edit."""
