@@ -79,3 +79,23 @@ class PriceInfo:
     def wei_per_unit(self) -> Fraction:
         """Exact wei for one unit; ``pixels_per_unit`` 0 raises ``ZeroDivisionError``."""
         return Fraction(self.price_per_unit, self.pixels_per_unit)
+
+
+@frozen
+class UploadTarget:
+    """The gateway's own object storage, offered for the results (wire-video 6.2).
+
+    Attributes:
+        kind: ``"s3"`` or ``"google"``.
+        host: URL that takes the form.
+        key: Prefix of every object's key.
+        policy: Base64 policy document; with the rest the gateway's permission to write.
+    """
+
+    kind: str
+    host: str
+    key: str
+    policy: str = field(repr=False)
+    signature: str = field(repr=False)
+    credential: str = field(repr=False)
+    date: str = field(repr=False)

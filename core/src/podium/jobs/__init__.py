@@ -1,0 +1,1 @@
+"""The one way that paid work takes through the node, whatever face it came in by."""

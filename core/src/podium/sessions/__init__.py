@@ -1,0 +1,1 @@
+"""Sessions: their tokens, and which of them are open."""

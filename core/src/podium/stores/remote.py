@@ -1,0 +1,187 @@
+"""Other people's storage: bodies given as a URI, and results put into a gateway's bucket.
+
+Both URLs come from the network, so every connection goes to an address that was
+checked first: public ones only, each redirect anew, bounded in bytes and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import httpx
+from attrs import frozen
+from podium.errors import PodiumError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from podium.model import UploadTarget
+
+DOWNLOAD_TIMEOUT_S = 4.0
+UPLOAD_TIMEOUT_S = 10.0
+MAX_REDIRECTS = 5
+
+
+class RemoteStorageError(PodiumError):
+    """A URI could not be read, or a result could not be put where the gateway wants it."""
+
+    code = "remote_storage"
+
+
+@frozen
+class Route:
+    """A URL with the address it was resolved to: what is connected is what was checked."""
+
+    url: httpx.URL
+    host: str
+    address: str
+
+    @property
+    def target(self) -> httpx.URL:
+        """The URL with the address in the host's place."""
+        return self.url.copy_with(host=self.address)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The Host header that belongs to the URL."""
+        return {"host": self.url.netloc.decode()}
+
+
+class Guard:
+    """Decides which addresses may be connected.
+
+    Args:
+        allowed: Networks that are fine although not public, for an operator's own storage.
+    """
+
+    def __init__(self, allowed: Sequence[str] = ()) -> None:
+        self._allowed = tuple(ipaddress.ip_network(network) for network in allowed)
+
+    def permits(self, address: str) -> bool:
+        """Whether an address is public, or in an allowed network."""
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(ip, "ipv4_mapped", None) or ip
+        if any(mapped in net for net in self._allowed if net.version == mapped.version):
+            return True
+        return bool(mapped.is_global) and not mapped.is_multicast
+
+    async def route(self, text: str) -> Route:
+        """Resolve a URL and check every address it has.
+
+        Raises:
+            RemoteStorageError: not http(s), unresolvable, or an address that is not public.
+        """
+        try:
+            url = httpx.URL(text)
+            port = url.port or (443 if url.scheme == "https" else 80)
+        except httpx.InvalidURL as error:
+            raise RemoteStorageError("not a URL") from error
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+            raise RemoteStorageError("only http and https URLs without credentials are read")
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise RemoteStorageError("host not found") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(self.permits(address) for address in addresses):
+            raise RemoteStorageError("the URL points at an address that is not public")
+        return Route(url, url.host, addresses[0])
+
+
+class RemoteStorage:
+    """Reads URI bodies and writes results, through one guard.
+
+    Args:
+        guard: What may be connected.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        # Peers do not verify certificates in this protocol: bodies are checked by hash.
+        self._client = httpx.AsyncClient(verify=False, trust_env=False)
+
+    async def read(self, uri: str) -> AsyncIterator[bytes]:
+        """Yield the bytes behind a URI; at most 4 s in all.
+
+        Raises:
+            RemoteStorageError: refused by the guard, not answered, or not answered with 200.
+        """
+        try:
+            async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
+                async for piece in self._read(uri):
+                    yield piece
+        except TimeoutError as error:
+            raise RemoteStorageError("the download took too long") from error
+        except httpx.HTTPError as error:
+            raise RemoteStorageError("the download failed") from error
+
+    async def _read(self, uri: str) -> AsyncIterator[bytes]:
+        for _ in range(MAX_REDIRECTS + 1):
+            route = await self._guard.route(uri)
+            request = self._client.build_request(
+                "GET", route.target, headers=route.headers, extensions={"sni_hostname": route.host}
+            )
+            response = await self._client.send(request, stream=True)
+            try:
+                if not response.is_redirect:
+                    if response.status_code != httpx.codes.OK:
+                        raise RemoteStorageError(f"the URI answered {response.status_code}")
+                    async for piece in response.aiter_bytes():
+                        yield piece
+                    return
+                uri = urljoin(str(route.url), response.headers.get("location", ""))
+            finally:
+                await response.aclose()
+        raise RemoteStorageError("too many redirects")
+
+    async def write(
+        self, target: UploadTarget, folder: str, name: str, data: bytes, content_type: str
+    ) -> str:
+        """Put an object into a gateway's bucket by a form upload; return its URL.
+
+        Raises:
+            RemoteStorageError: refused by the guard or by the bucket.
+        """
+        route = await self._guard.route(target.host)
+        prefix = f"{target.key}/{folder}/" if folder else f"{target.key}/"
+        try:
+            response = await self._client.post(
+                route.target,
+                headers=route.headers,
+                data=_form(target, prefix, content_type),
+                files={"file": (name, data, content_type)},
+                timeout=UPLOAD_TIMEOUT_S,
+                extensions={"sni_hostname": route.host},
+            )
+        except httpx.HTTPError as error:
+            raise RemoteStorageError("the upload failed") from error
+        # The bucket's silence is its consent: any body explains a refusal.
+        if not response.is_success or response.content:
+            raise RemoteStorageError(f"the upload was refused with {response.status_code}")
+        return f"{target.host.rstrip('/')}/{prefix}{name}"
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._client.aclose()
+
+
+def _form(target: UploadTarget, prefix: str, content_type: str) -> dict[str, str]:
+    fields = {
+        "acl": "public-read",
+        "Content-Type": content_type,
+        "key": prefix + "${filename}",
+        "policy": target.policy,
+    }
+    if target.kind == "s3":
+        return fields | {
+            "x-amz-algorithm": "AWS4-HMAC-SHA256",
+            "x-amz-credential": target.credential,
+            "x-amz-date": target.date,
+            "x-amz-signature": target.signature,
+        }
+    return fields | {"GoogleAccessId": target.credential, "signature": target.signature}

@@ -1,0 +1,1 @@
+"""The workers of the node: which are up, and who has their slots."""
