@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from coincurve import PrivateKey, PublicKey
-from Crypto.Hash import keccak
+from sha3 import keccak_256
 
 ZERO_ADDRESS = bytes(20)
 SIGNATURE_BYTES = 65
@@ -20,7 +20,8 @@ _PERSONAL_32 = b"\x19Ethereum Signed Message:\n32"
 
 def keccak256(data: bytes | bytearray | memoryview) -> bytes:
     """Return the 32-byte Keccak-256 hash (not SHA3-256)."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    digest: bytes = keccak_256(data).digest()
+    return digest
 
 
 def personal_digest(payload: bytes) -> bytes:
@@ -34,6 +35,15 @@ def recover(payload: bytes, signature: bytes) -> bytes | None:
     None for every signature that is not good: not 65 bytes, ``s`` above half the order,
     ``v`` other than 27 or 28, or no such point (go-livepeer crypto/verify.go).
     """
+    key = recover_key(payload, signature)
+    return None if key is None else keccak256(key)[12:]
+
+
+def recover_key(payload: bytes, signature: bytes) -> bytes | None:
+    """Return the 64-byte public key behind a good signature, else None; see :func:`recover`.
+
+    Whoever checks many signatures of one address compares keys, and saves the address's hash.
+    """
     if len(signature) != SIGNATURE_BYTES or signature[64] not in (27, 28):
         return None
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
@@ -43,7 +53,8 @@ def recover(payload: bytes, signature: bytes) -> bytes | None:
         key = PublicKey.from_signature_and_message(compact, personal_digest(payload), hasher=None)
     except ValueError:
         return None
-    return keccak256(key.format(compressed=False)[1:])[12:]
+    uncompressed: bytes = key.format(compressed=False)
+    return uncompressed[1:]
 
 
 def checksum_address(address: bytes) -> str:

@@ -99,3 +99,35 @@ class UploadTarget:
     signature: str = field(repr=False)
     credential: str = field(repr=False)
     date: str = field(repr=False)
+
+
+@frozen
+class WinningTicket:
+    """A winning ticket with all that its redemption needs (payments 1, 6.1).
+
+    Attributes:
+        sender: 20 bytes, who pays.
+        recipient: 20 bytes, who is paid.
+        face_value: Wei.
+        win_prob: Win threshold.
+        nonce: The sender's nonce.
+        recipient_rand_hash: 32 bytes.
+        creation_round: The round that the ticket is bound to.
+        block_hash: 32 bytes, that round's stored block hash.
+        recipient_rand: The integer behind ``recipient_rand_hash``; secret until the parameters
+            have expired.
+        expiration_block: The L1 block from which it may be revealed.
+        signature: 65 bytes by the sender.
+    """
+
+    sender: bytes
+    recipient: bytes
+    face_value: int
+    win_prob: int
+    nonce: int
+    recipient_rand_hash: bytes
+    creation_round: int
+    block_hash: bytes
+    recipient_rand: int = field(repr=False)
+    expiration_block: int
+    signature: bytes = field(repr=False)

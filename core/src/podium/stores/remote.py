@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DOWNLOAD_TIMEOUT_S = 4.0
 UPLOAD_TIMEOUT_S = 10.0
 MAX_REDIRECTS = 5
+MAX_PORT = 65535
 
 
 class RemoteStorageError(PodiumError):
@@ -80,7 +81,7 @@ class Guard:
             port = url.port or (443 if url.scheme == "https" else 80)
         except httpx.InvalidURL as error:
             raise RemoteStorageError("not a URL") from error
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or port > MAX_PORT:
             raise RemoteStorageError("only http and https URLs without credentials are read")
         loop = asyncio.get_running_loop()
         try:

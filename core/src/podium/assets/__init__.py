@@ -1,0 +1,1 @@
+"""Files that travel in the wheel: the demo's clip and the result page's player."""

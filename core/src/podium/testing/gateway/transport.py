@@ -1,0 +1,225 @@
+"""How a Gateway talks: gRPC over grpcio, ``/segment`` over HTTP/2 or 1.1, downloads over 1.1.
+
+Nobody in this network verifies certificates (wire-video 2.2); authenticity comes from signatures.
+grpcio cannot leave verification out, so the certificate that the server shows is fetched first
+and trusted as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+import httpx
+from attrs import define, field, frozen
+from cryptography import x509
+
+from podium.model import MAX_BODY_BYTES
+from podium.testing.gateway.errors import OrchestratorFailed
+from podium.wire.pb import lp_rpc_pb2 as net
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.message import Message
+
+    from podium.testing.gateway.requests import SegmentRequest
+
+CONNECT_S = 3.0
+HTTP_CONNECT_S = 2.0
+HTTP_TIMEOUT_S = 8.0
+UPLOAD_TIMEOUT_S = 2.0
+DOWNLOAD_TIMEOUT_S = HTTP_TIMEOUT_S / 2
+_SERVICE = "/net.Orchestrator/"
+
+
+class NotSent(OrchestratorFailed):
+    """No connection was made, so nothing was sent and nothing is spent."""
+
+    code = "not_sent"
+
+
+@frozen
+class Reply:
+    """The answer to ``POST /segment``; times are seconds from the start of the request."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    headers_s: float
+    total_s: float
+
+
+def _trust(host: str, port: int) -> tuple[bytes, str]:
+    """Return the server's certificate as PEM, and a name it is good for."""
+    pem = ssl.get_server_certificate((host, port), timeout=CONNECT_S)
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return pem.encode(), host
+    known: list[str] = [*names.get_values_for_type(x509.DNSName)]
+    known += [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return pem.encode(), host if host in known or not known else known[0]
+
+
+@define(eq=False)
+class Rpc:
+    """The unary calls of the Orchestrator service, with one channel per address."""
+
+    _channels: dict[str, grpc.aio.Channel] = field(factory=dict)
+
+    async def get_orchestrator(
+        self, uri: str, request: net.OrchestratorRequest, timeout_s: float
+    ) -> net.OrchestratorInfo:
+        """Ask an orchestrator for its terms."""
+        reply: net.OrchestratorInfo = await self._call(
+            uri, "GetOrchestrator", request, net.OrchestratorInfo, timeout_s
+        )
+        return reply
+
+    async def ping(self, uri: str, value: bytes, timeout_s: float = HTTP_TIMEOUT_S) -> bytes:
+        """Send a ping; the reply is the node's signature over the value."""
+        request = net.PingPong(value=value)
+        reply: net.PingPong = await self._call(uri, "Ping", request, net.PingPong, timeout_s)
+        return reply.value
+
+    async def end_session(
+        self, uri: str, token: net.AuthToken, timeout_s: float = CONNECT_S
+    ) -> None:
+        """Say that a session is over."""
+        request = net.EndTranscodingSessionRequest(auth_token=token)
+        await self._call(
+            uri, "EndTranscodingSession", request, net.EndTranscodingSessionResponse, timeout_s
+        )
+
+    async def close(self) -> None:
+        """Close every channel."""
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            await channel.close(grace=None)
+
+    async def _call(
+        self, uri: str, method: str, request: Message, reply: type[Message], timeout_s: float
+    ) -> Any:
+        channel = await self._channel(uri)
+        call = channel.unary_unary(
+            _SERVICE + method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=reply.FromString,
+        )
+        try:
+            return await call(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                await self._forget(uri)
+            raise OrchestratorFailed(error.details() or error.code().name) from error
+
+    async def _channel(self, uri: str) -> grpc.aio.Channel:
+        if uri in self._channels:
+            return self._channels[uri]
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port or 443
+        if parts.scheme == "http":
+            channel = grpc.aio.insecure_channel(f"{host}:{port}")
+        else:
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    pem, name = await asyncio.to_thread(_trust, host, port)
+            except (OSError, TimeoutError, ValueError) as error:
+                reason = str(error) or "no TLS answer in time"
+                raise NotSent(f"{host}:{port} cannot be reached: {reason}") from error
+            channel = grpc.aio.secure_channel(
+                f"{host}:{port}",
+                grpc.ssl_channel_credentials(root_certificates=pem),
+                options=(("grpc.ssl_target_name_override", name),),
+            )
+        return self._channels.setdefault(uri, channel)
+
+    async def _forget(self, uri: str) -> None:
+        """Drop a channel: a restarted node may show another certificate."""
+        if channel := self._channels.pop(uri, None):
+            await channel.close(grace=None)
+
+
+def _client(*, http2: bool) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        http2=http2,
+        verify=False,  # noqa: S501 - as every Gateway: see the module's first lines
+        trust_env=False,
+        follow_redirects=not http2,
+        timeout=httpx.Timeout(None, connect=HTTP_CONNECT_S),
+    )
+
+
+@define(eq=False)
+class Http:
+    """``/segment`` and downloads; one pool of connections for each."""
+
+    _segments: httpx.AsyncClient = field(factory=lambda: _client(http2=True))
+    _downloads: httpx.AsyncClient = field(factory=lambda: _client(http2=False))
+
+    async def segment(
+        self, uri: str, request: SegmentRequest, duration_s: float, *, path: str = "/segment"
+    ) -> Reply:
+        """Send a segment within the Gateway's limits (wire-video 2.4).
+
+        The response's headers must be here after max(2 s, half the duration), all of it after
+        max(8 s, four times the duration).
+
+        Raises:
+            NotSent: no connection.
+            OrchestratorFailed: too slow, or the connection broke.
+        """
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(max(HTTP_TIMEOUT_S, 4 * duration_s)):
+                outgoing = self._segments.build_request(
+                    "POST", uri + path, headers=request.headers, content=request.body
+                )
+                async with asyncio.timeout(max(UPLOAD_TIMEOUT_S, duration_s / 2)):
+                    reply = await self._segments.send(outgoing, stream=True)
+                headers_s = time.monotonic() - start
+                try:
+                    body = await reply.aread()
+                finally:
+                    await reply.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NotSent(f"{uri} cannot be reached: {error}") from error
+        except TimeoutError as error:
+            spent = time.monotonic() - start
+            raise OrchestratorFailed(f"{uri} took too long: {spent:.1f} s") from error
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise OrchestratorFailed(f"{uri} broke the connection: {reason}") from error
+        total_s = time.monotonic() - start
+        return Reply(reply.status_code, reply.headers, body, headers_s, total_s)
+
+    async def download(self, url: str) -> bytes:
+        """Fetch a rendition: 4 s, status 200, at most 300 000 000 bytes (wire-video 6.6)."""
+        try:
+            async with (
+                asyncio.timeout(DOWNLOAD_TIMEOUT_S),
+                self._downloads.stream("GET", url) as reply,
+            ):
+                if reply.status_code != 200:
+                    raise OrchestratorFailed(f"{url} answered {reply.status_code}")
+                data = bytearray()
+                async for chunk in reply.aiter_bytes():
+                    data += chunk
+                    if len(data) > MAX_BODY_BYTES:
+                        raise OrchestratorFailed(f"{url} is larger than a rendition may be")
+        except TimeoutError as error:
+            raise OrchestratorFailed(f"{url} was not here after {DOWNLOAD_TIMEOUT_S} s") from error
+        except httpx.HTTPError as error:
+            raise OrchestratorFailed(f"{url} could not be fetched: {error}") from error
+        return bytes(data)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._segments.aclose()
+        await self._downloads.aclose()

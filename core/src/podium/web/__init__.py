@@ -1,0 +1,1 @@
+"""The faces of the node: what peers and operators reach over HTTP and gRPC."""

@@ -1,0 +1,231 @@
+"""The Orchestrator gRPC service: GetOrchestrator, Ping, EndTranscodingSession (wire-video 3)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field
+from google.protobuf.message import DecodeError
+from podium_hookspecs import AdmitRequest
+
+from podium import crypto
+from podium.errors import CapacityError, CredentialsError, PodiumError
+from podium.model import PROTOCOL_VERSION, Capabilities, ModelConstraint
+from podium.web.grpc import GrpcError, Status
+from podium.wire import capabilities
+from podium.wire.pb import lp_rpc_pb2 as pb
+from podium.wire.segment import token_from_pb, token_to_pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from podium_hookspecs import Offer, Pipeline, Price
+
+    from podium.crypto import Signer
+    from podium.jobs.spine import Spine
+    from podium.model import AuthToken, PriceInfo
+    from podium.sessions.registry import Sessions
+    from podium.sessions.tokens import Tokens
+    from podium.workers.pool import WorkerPool
+
+STORAGE_DIRECT = 4
+STORAGE_S3 = 5
+STORAGE_GCS = 6
+AUTH_TOKEN = 12
+CORE_CAPABILITIES = frozenset({STORAGE_DIRECT, STORAGE_S3, STORAGE_GCS, AUTH_TOKEN})
+"""What the core itself does, whatever the plugins do."""
+
+PING_BYTES = (0, 32)
+"""Lengths of a value that Ping signs: signing anything for anybody would sign tickets too."""
+
+KNOWN_SENDERS = 4096
+
+
+class Quotes(Protocol):
+    """What the service needs of payments and pricing."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether requests must be signed: false off chain."""
+
+    async def quote(
+        self, sender: bytes, key: str, wanted: Capabilities | None, price: Price | None
+    ) -> tuple[pb.TicketParams, PriceInfo] | None:
+        """Return fresh ticket parameters and the price; None off chain."""
+
+
+def advertise(pipelines: Sequence[Pipeline], pool: WorkerPool) -> Capabilities:
+    """Put together what the node does now, from its pipelines' offers."""
+    workers = pool.up
+    offers = [offer for pipeline in pipelines for offer in pipeline.offers(workers)]
+    if not offers:
+        return Capabilities(version=PROTOCOL_VERSION, min_version=PROTOCOL_VERSION)
+    bits = CORE_CAPABILITIES | {offer.capability for offer in offers}
+    models: dict[int, dict[str, ModelConstraint]] = {}
+    capacities = dict.fromkeys(sorted(bits), 1)
+    for offer in offers:
+        if offer.model is not None:
+            models.setdefault(offer.capability, {})[offer.model] = _constraint(offer)
+    for number, entries in models.items():
+        capacities[number] = sum(entry.capacity for entry in entries.values())
+    return Capabilities(
+        bits=bits,
+        words=len(capabilities.bits_to_words(bits)),
+        capacities=capacities,
+        version=PROTOCOL_VERSION,
+        min_version=PROTOCOL_VERSION,
+        models=models,
+    )
+
+
+def _constraint(offer: Offer) -> ModelConstraint:
+    return ModelConstraint(offer.warm, offer.capacity, offer.runner_version, offer.in_use)
+
+
+@define(eq=False)
+class OrchestratorService:
+    """Answers discovery, and builds the OrchestratorInfo that every reply carries.
+
+    Gateways ask again beside nearly every segment, so what does not change between
+    requests is serialized once: protobuf messages merge by concatenation.
+
+    Args:
+        service_uri: Where peers reach this node, without a trailing slash.
+        nodes: Sibling nodes.
+        now_advertised: Returns what the node does now.
+    """
+
+    service_uri: str
+    nodes: Sequence[str]
+    signer: Signer
+    tokens: Tokens
+    sessions: Sessions
+    spine: Spine
+    quotes: Quotes
+    now_advertised: Callable[[], Capabilities]
+    draining: bool = False
+    _capabilities: Capabilities | None = None
+    _static: bytes = b""
+    _known: OrderedDict[bytes, None] = field(factory=OrderedDict)
+
+    def refresh(self) -> None:
+        """Forget what was serialized: a worker or plugin came, went or changed."""
+        self._capabilities = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the node does now."""
+        if self._capabilities is None:
+            self._capabilities = self.now_advertised()
+            self._static = pb.OrchestratorInfo(
+                transcoder=self.service_uri,
+                address=self.signer.address,
+                capabilities=capabilities.to_pb(self._capabilities),
+                nodes=self.nodes,
+            ).SerializeToString()
+        return self._capabilities
+
+    async def info(
+        self,
+        sender: bytes,
+        token: AuthToken,
+        key: str,
+        wanted: Capabilities | None = None,
+        price: Price | None = None,
+    ) -> bytes:
+        """Return a serialized OrchestratorInfo for one sender.
+
+        Args:
+            sender: 20-byte address.
+            token: Goes into the reply as it is.
+            key: Whose frozen price holds: a session's ID or a manifest's.
+            wanted: The request's capabilities; None when it names none.
+            price: A price that an admission set for this sender.
+
+        Raises:
+            SenderError: the sender's funds do not allow tickets.
+        """
+        assert self.capabilities is not None
+        fresh = pb.OrchestratorInfo(auth_token=token_to_pb(token))
+        quoted = await self.quotes.quote(sender, key, wanted, price)
+        if quoted is not None:
+            params, price_info = quoted
+            fresh.ticket_params.CopyFrom(params)
+            fresh.price_info.pricePerUnit = price_info.price_per_unit
+            fresh.price_info.pixelsPerUnit = price_info.pixels_per_unit
+        return self._static + fresh.SerializeToString()
+
+    async def get_orchestrator(self, request: bytes, _context: object) -> bytes:
+        """Answer GetOrchestrator."""
+        try:
+            message = pb.OrchestratorRequest.FromString(request)
+            sender = message.address[-20:].rjust(20, b"\0")
+            self._check_request(sender, message.sig)
+            wanted = None
+            if message.HasField("capabilities"):
+                wanted = capabilities.from_pb(message.capabilities)
+            bits = wanted.bits if wanted is not None else None
+            admission = await self._admit(AdmitRequest(sender, "discover", capabilities=bits))
+            token = self.tokens.issue()
+            return await self.info(sender, token, token.session_id, wanted, admission)
+        except DecodeError as error:
+            raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
+        except PodiumError as error:
+            raise GrpcError(Status.UNKNOWN, str(error)) from error
+
+    def _check_request(self, sender: bytes, sig: bytes) -> None:
+        if self.quotes.verifies and not self._signed_by(sender, sig):
+            msg = "Invalid orchestrator request: orchestrator req sig check failed"
+            raise CredentialsError(msg)
+        if self.draining:
+            raise CapacityError("Invalid orchestrator request: OrchestratorCapped")
+        try:
+            self.sessions.check_capacity()
+        except CapacityError as error:
+            raise CapacityError(f"Invalid orchestrator request: {error}") from error
+
+    def _signed_by(self, sender: bytes, sig: bytes) -> bool:
+        """Check the signature over the sender's own address, once: it never changes."""
+        known = sender + sig
+        if known in self._known:
+            self._known.move_to_end(known)
+            return True
+        text = crypto.checksum_address(sender).encode()
+        if crypto.recover(crypto.keccak256(text), sig) != sender:
+            return False
+        self._known[known] = None
+        if len(self._known) > KNOWN_SENDERS:
+            self._known.popitem(last=False)
+        return True
+
+    async def _admit(self, request: AdmitRequest) -> Price | None:
+        try:
+            return (await self.spine.admit(request)).price
+        except CredentialsError as error:
+            raise CredentialsError(f"authentication failed: {error}") from error
+
+    async def ping(self, request: bytes, _context: object) -> bytes:
+        """Answer Ping: sign an empty value or a digest, nothing else."""
+        try:
+            value = pb.PingPong.FromString(request).value
+        except DecodeError as error:
+            raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
+        if len(value) not in PING_BYTES:
+            raise GrpcError(Status.INVALID_ARGUMENT, "a ping's value has 0 or 32 bytes")
+        return pb.PingPong(value=crypto.sign_message(self.signer, value)).SerializeToString()
+
+    async def end_session(self, request: bytes, _context: object) -> bytes:
+        """Answer EndTranscodingSession; a good token of an unknown session is a success."""
+        try:
+            message = pb.EndTranscodingSessionRequest.FromString(request)
+            found = message.HasField("auth_token")
+            token = self.tokens.authenticate(
+                token_from_pb(message.auth_token) if found else None
+            )
+        except DecodeError as error:
+            raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
+        except CredentialsError as error:
+            raise GrpcError(Status.UNKNOWN, "Invalid auth token") from error
+        await self.sessions.end(token.session_id)
+        return pb.EndTranscodingSessionResponse().SerializeToString()

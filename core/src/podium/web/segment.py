@@ -1,0 +1,385 @@
+"""POST /segment and /payment: paid video work (wire-video 5 and 6).
+
+The answer to a segment has two parts: status 200 as soon as the body is checked, because a
+gateway gives a node up that lets it wait for headers, and much later one protobuf with the
+result, failures included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+from podium_hookspecs import (
+    AdmitRequest,
+    Chunk,
+    Job,
+    JobBodyRead,
+    JobReceived,
+    PluginError,
+    TranscodeRequest,
+)
+
+from podium import crypto
+from podium.errors import CapacityError, CredentialsError, PodiumError
+from podium.jobs.spine import Billing
+from podium.model import MAX_BODY_BYTES
+from podium.stores.spool import SpooledBody
+from podium.web.asgi import disconnected, header, read_body, send_error
+from podium.web.errors import HashMismatch, result_text
+from podium.web.results import content_type, folder_name, object_url
+from podium.wire import capabilities
+from podium.wire import segment as codec
+from podium.wire.payment import decode_payment
+from podium.wire.pb import lp_rpc_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+    from fractions import Fraction
+    from pathlib import Path
+
+    from podium_hookspecs import Event, Output, Pipeline
+
+    from podium.crypto import Signer
+    from podium.jobs.spine import Spine
+    from podium.model import AuthToken, Capabilities, UploadTarget
+    from podium.sessions.registry import Sessions
+    from podium.sessions.tokens import Tokens
+    from podium.stores.objects import ObjectStore
+    from podium.stores.remote import RemoteStorage
+    from podium.web.asgi import Receive, Scope, Send
+    from podium.wire.payment import Payment
+    from podium.wire.segment import SegmentCredentials
+
+URI_BODY = "application/vnd+livepeer.uri"
+MAX_URI_BYTES = 8192
+URI_BODY_TIMEOUT_S = 8.0
+MIN_JOB_TIMEOUT_S = 8.0
+JOB_TIMEOUT_PER_DURATION = 4
+H264 = 0
+
+
+class Ledger(Protocol):
+    """What the face needs of payments."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether senders must prove who they are: false off chain."""
+
+    async def receive(self, payment: Payment, key: str) -> None:
+        """Take a payment's tickets into the balance under ``key``."""
+
+    def charge(self, payment: Payment, key: str) -> Fraction:
+        """Check the balance for a job and return the wei per unit that it is debited."""
+
+
+class Advertiser(Protocol):
+    """What the face needs of the orchestrator service."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the node does now."""
+
+    async def info(self, sender: bytes, token: AuthToken, key: str) -> bytes:
+        """Return a serialized OrchestratorInfo with fresh ticket parameters."""
+
+
+@frozen
+class Settings:
+    """Numbers of the face.
+
+    Attributes:
+        limit_bytes: Largest body.
+        stall_timeout_s: Longest silence inside a body.
+        spool_dir: Where bodies lie; None: in memory.
+        orchestrator_id: For the renditions' metadata.
+    """
+
+    limit_bytes: int = MAX_BODY_BYTES
+    stall_timeout_s: float = 30.0
+    spool_dir: Path | None = None
+    orchestrator_id: str = "offchain"
+
+
+@frozen
+class Accepted:
+    """A segment whose header passed every check."""
+
+    credentials: SegmentCredentials
+    payment: Payment
+    token: AuthToken
+    info: bytes
+    job_id: str
+
+    @property
+    def sender(self) -> bytes:
+        """20-byte address."""
+        return self.payment.sender
+
+
+@frozen
+class SegmentFaces:
+    """Both faces, which share the checks of their headers.
+
+    Args:
+        service_uri: Returns where peers reach this node.
+        pipeline: The transcoding pipeline; None while the node has none.
+        executor: Threads that hash.
+    """
+
+    service_uri: str
+    settings: Settings
+    signer: Signer
+    tokens: Tokens
+    sessions: Sessions
+    ledger: Ledger
+    advertiser: Advertiser
+    spine: Spine
+    pipeline: Pipeline | None
+    objects: ObjectStore
+    remote: RemoteStorage
+    executor: Executor
+    on_event: Callable[[Event], None]
+    monotonic: Callable[[], float]
+
+    async def payment(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer POST /payment: credit tickets to the manifest, without work."""
+        del receive
+        try:
+            credentials, payment, token = await self._check_headers(scope)
+            manifest = credentials.manifest_key
+            info = await self.advertiser.info(payment.sender, token, manifest)
+            await self.ledger.receive(payment, manifest)
+        except PodiumError as error:
+            await send_error(send, error)
+            return
+        body = pb.PaymentResult(info=pb.OrchestratorInfo.FromString(info)).SerializeToString()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def segment(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer POST /segment."""
+        body = None
+        try:
+            accepted, billing = await self._accept(scope)
+            body = SpooledBody(
+                self.executor,
+                limit_bytes=self.settings.limit_bytes,
+                folder=self.settings.spool_dir,
+            )
+            await self._read(scope, receive, accepted, body)
+        except PodiumError as error:
+            if body is not None:
+                await body.close()
+            await send_error(send, error)
+            return
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            reply = await self._work(receive, accepted, billing, body)
+        finally:
+            await body.close()
+        if reply is not None:
+            await send({"type": "http.response.body", "body": reply})
+
+    async def _accept(self, scope: Scope) -> tuple[Accepted, Billing]:
+        """Do every check that needs no body, in the reference's order, and take the payment."""
+        credentials, payment, token = await self._check_headers(scope)
+        info = await self.advertiser.info(payment.sender, token, token.session_id)
+        await self.ledger.receive(payment, token.session_id)
+        rate = self.ledger.charge(payment, token.session_id)
+        job_id = f"{token.session_id}-{credentials.seq}-{secrets.token_hex(4)}"
+        self.on_event(
+            JobReceived(
+                job_id,
+                token.session_id,
+                payment.sender,
+                "transcode",
+                credentials.duration_ms / 1000,
+            )
+        )
+        accepted = Accepted(credentials, payment, token, info, job_id)
+        return accepted, Billing(payment.sender, token.session_id, rate)
+
+    async def _check_headers(
+        self, scope: Scope
+    ) -> tuple[SegmentCredentials, Payment, AuthToken]:
+        payment = decode_payment(header(scope, b"livepeer-payment"))
+        credentials = codec.decode_credentials(header(scope, b"livepeer-segment"))
+        self._check_signature(credentials, payment.sender)
+        if not capabilities.serves(self.advertiser.capabilities, credentials.capabilities):
+            raise CredentialsError("incompatible capabilities")
+        token = self.tokens.check(credentials.auth_token)
+        self.sessions.check_capacity(token.session_id)
+        request = AdmitRequest(
+            payment.sender, "job", token.session_id, credentials.capabilities.bits
+        )
+        await self.spine.admit(request)
+        return credentials, payment, token
+
+    def _check_signature(self, credentials: SegmentCredentials, sender: bytes) -> None:
+        if not self.ledger.verifies:
+            return
+        signed = codec.signed_bytes(
+            credentials.manifest_id, credentials.seq, credentials.hash, credentials.profiles
+        )
+        signer = crypto.recover(crypto.keccak256(signed), credentials.sig)
+        if signer is None or signer != sender:
+            raise CredentialsError("ErrSegSig")
+
+    async def _read(
+        self, scope: Scope, receive: Receive, accepted: Accepted, body: SpooledBody
+    ) -> None:
+        """Take the body in, from the request or from the URI in it, and check its hash."""
+        started_s = self.monotonic()
+        pieces = read_body(receive, self.settings.stall_timeout_s)
+        if header(scope, b"content-type") == URI_BODY:
+            uri = bytearray()
+            async for piece in pieces:
+                uri += piece[: MAX_URI_BYTES + 1]
+            pieces = self.remote.read(uri[:MAX_URI_BYTES].decode(errors="replace").strip())
+        async for piece in pieces:
+            await body.write(piece)
+        if await body.keccak256() != accepted.credentials.hash:
+            raise HashMismatch("body differs from its hash")
+        seconds = self.monotonic() - started_s
+        self.on_event(
+            JobBodyRead(
+                accepted.job_id, accepted.token.session_id, body.size_bytes, seconds
+            )
+        )
+
+    async def _work(
+        self, receive: Receive, accepted: Accepted, billing: Billing, body: SpooledBody
+    ) -> bytes | None:
+        """Run the job; None when the peer went away, which cancels it."""
+        work = asyncio.create_task(self._transcode(accepted, billing, body))
+        gone = asyncio.create_task(disconnected(receive))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _transcode(self, accepted: Accepted, billing: Billing, body: SpooledBody) -> bytes:
+        """Run the job and encode its result; every failure is an answer too."""
+        credentials = accepted.credentials
+        info = pb.OrchestratorInfo.FromString(accepted.info)
+        collected = _Collected(len(credentials.profiles))
+        try:
+            if self.pipeline is None:
+                raise CapacityError("ErrTranscoderUnavailable")
+            await self.spine.run(
+                self._job(accepted, body),
+                self.pipeline,
+                billing,
+                collected.take,
+                media_duration_s=credentials.duration_ms / 1000,
+                labels={"profiles": ",".join(sorted(p.name for p in credentials.profiles))},
+            )
+            videos = collected.videos()
+            urls = await self._store(accepted, collected)
+        except (PluginError, PodiumError) as error:
+            return codec.encode_failure(credentials.seq, result_text(error), info)
+        loop = asyncio.get_running_loop()
+        digest = await loop.run_in_executor(self.executor, codec.result_digest, videos)
+        return codec.encode_result(credentials.seq, urls, self.signer.sign_digest(digest), info)
+
+    def _job(self, accepted: Accepted, body: SpooledBody) -> Job:
+        credentials = accepted.credentials
+        duration_s = credentials.duration_ms / 1000
+        return Job(
+            id=accepted.job_id,
+            session_id=accepted.token.session_id,
+            sender=accepted.sender,
+            pipeline="transcode",
+            capability=H264,
+            model=None,
+            timeout_s=max(MIN_JOB_TIMEOUT_S, JOB_TIMEOUT_PER_DURATION * duration_s),
+            request=TranscodeRequest(
+                manifest_id=credentials.manifest_key,
+                seq=credentials.seq,
+                duration_ms=credentials.duration_ms,
+                profiles=credentials.profiles,
+                clip=credentials.clip,
+                want_signature=credentials.want_signature,
+                force_session_reinit=credentials.force_session_reinit,
+            ),
+            body=body,
+            attributes={"orchestrator_id": self.settings.orchestrator_id},
+        )
+
+    async def _store(
+        self, accepted: Accepted, collected: _Collected
+    ) -> Sequence[codec.StoredRendition]:
+        """Put the renditions where the gateway can fetch them."""
+        credentials = accepted.credentials
+        put = partial(
+            self._put, accepted.token.session_id, credentials.upload_target
+        )
+        stored = []
+        folders: set[str] = set()
+        for index, profile in enumerate(credentials.profiles):
+            folder = folder_name(profile.name)
+            while folder in folders:
+                folder += f"_{index}"
+            folders.add(folder)
+            name = f"{credentials.seq}{profile.file_name_ending}"
+            video = collected.video[index]
+            signature = collected.signature.get(index)
+            stored.append(
+                codec.StoredRendition(
+                    url=await put(folder, name, video.data),
+                    pixels=video.units,
+                    signature_url=await put(folder, f"{name}.phash", signature.data)
+                    if signature
+                    else "",
+                )
+            )
+        return stored
+
+    async def _put(
+        self, session_id: str, target: UploadTarget | None, folder: str, name: str, data: bytes
+    ) -> str:
+        mime = content_type(name)
+        if target is not None:
+            return await self.remote.write(target, folder, name, data, mime)
+        self.objects.put(session_id, folder, name, data, mime)
+        return object_url(self.service_uri, session_id, folder, name)
+
+
+class _Collected:
+    """Gathers a job's chunks: one video for each profile, perhaps a signature with it."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self.video: dict[int, Chunk] = {}
+        self.signature: dict[int, Chunk] = {}
+
+    async def take(self, output: Output) -> None:
+        """Keep a chunk."""
+        if isinstance(output, Chunk):
+            kept = self.signature if output.kind == "signature" else self.video
+            kept[output.index] = output
+
+    def videos(self) -> list[bytes]:
+        """Return the renditions in the order of the profiles.
+
+        Raises:
+            CapacityError: a rendition is missing (the pipeline's own check failed).
+        """
+        if sorted(self.video) != list(range(self._wanted)):
+            raise MismatchedSegments("MismatchedSegments")
+        return [self.video[index].data for index in range(self._wanted)]
+
+
+class MismatchedSegments(PodiumError):
+    """The pipeline returned another number of renditions than were asked for."""
+
+    code = "mismatched_segments"

@@ -1,0 +1,124 @@
+import asyncio
+
+import pytest
+from podium.workers.pool import WorkerPool
+from podium_hookspecs import Health, PluginError, Requirements, Unsupported, WorkerLost, WorkerState
+
+NEEDS = Requirements(capabilities={0}, cost=10)
+
+
+@pytest.fixture
+async def start():
+    pools = []
+
+    async def start(*workers):
+        events = []
+        pool = WorkerPool(events.append)
+        await pool.start(workers)
+        pools.append(pool)
+        return pool, events
+
+    yield start
+    for pool in pools:
+        await pool.close()
+
+
+async def test_no_worker_and_no_able_worker_have_the_references_texts(start, fakes):
+    pool, _ = await start()
+    with pytest.raises(WorkerLost) as none:
+        async with pool.lease("fake", NEEDS, "s"):
+            pass
+    assert none.value.public == "no transcoders available"
+    pool, _ = await start(fakes.worker())
+    with pytest.raises(Unsupported) as unable:
+        async with pool.lease("fake", Requirements(capabilities={16}), "s"):
+            pass
+    assert unable.value.public == "no transcoders can provide requested capabilities"
+    with pytest.raises(Unsupported):
+        async with pool.lease("fake", Requirements(min_version="1.0.0"), "s"):
+            pass
+
+
+async def test_sessions_stick_and_new_ones_go_to_the_freest(start, fakes):
+    one, two = fakes.worker("one", slots=2), fakes.worker("two", slots=2)
+    pool, _ = await start(one, two)
+    async with pool.lease("fake", NEEDS, "a") as first:
+        async with pool.lease("fake", NEEDS, "b") as second:
+            assert {first.name, second.name} == {"one", "two"}
+        async with pool.lease("fake", NEEDS, "b") as again:
+            assert again is second
+    await pool.end_session("b")
+    assert second.ended == ["b"]
+
+
+async def test_a_lease_waits_for_a_slot_and_a_cancelled_wait_leaks_none(start, fakes):
+    pool, _ = await start(fakes.worker())
+    got = []
+
+    async def job(name):
+        async with pool.lease("fake", NEEDS, name):
+            got.append(name)
+
+    async with pool.lease("fake", NEEDS, "a"):
+        waiting = asyncio.create_task(job("b"))
+        given_up = asyncio.create_task(job("c"))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        assert got == []
+    async with asyncio.timeout(1):
+        await waiting
+    assert got == ["b"]
+    assert [used for _, _, used in pool.states()] == [0]
+
+
+async def test_a_worker_that_goes_down_is_withdrawn_and_comes_back(start, fakes):
+    worker = fakes.worker()
+    pool, events = await start(worker)
+    assert pool.up == [worker]
+    worker.reports.put_nowait(Health(WorkerState.DOWN, "driver lost"))
+    await asyncio.sleep(0.01)
+    assert pool.up == []
+    assert (events[-1].state, events[-1].reason) == ("down", "driver lost")
+    worker.reports.put_nowait(Health(WorkerState.OK))
+    await asyncio.sleep(0.01)
+    assert pool.up == [worker]
+
+
+async def test_a_worker_that_cannot_start_is_down_with_its_reason(start, fakes):
+    bad = fakes.worker("bad", start_error=PluginError("no GPU"))
+    pool, events = await start(bad, fakes.worker("good"))
+    assert [w.name for w in pool.up] == ["good"]
+    assert ("bad", "down", "no GPU") in [(e.worker, e.state, e.reason) for e in events]
+
+
+async def test_a_failing_health_watch_ends_the_worker_not_the_node(start, fakes):
+    worker = fakes.worker()
+    pool, events = await start(worker)
+    worker.reports.put_nowait(RuntimeError("bug"))
+    await asyncio.sleep(0.01)
+    assert pool.up == []
+    assert "bug" in events[-1].reason
+
+
+async def test_waiting_leases_end_when_the_last_worker_goes(start, fakes):
+    worker = fakes.worker()
+    pool, _ = await start(worker)
+    async with pool.lease("fake", NEEDS, "a"):
+        waiting = asyncio.create_task(pool._take("fake", NEEDS, "b"))
+        await asyncio.sleep(0.01)
+        worker.reports.put_nowait(Health(WorkerState.DOWN))
+        with pytest.raises(WorkerLost):
+            async with asyncio.timeout(1):
+                await waiting
+
+
+async def test_degraded_workers_come_last(start, fakes):
+    tired, fit = fakes.worker("tired", slots=9), fakes.worker("fit", slots=1)
+    pool, _ = await start(tired, fit)
+    tired.reports.put_nowait(Health(WorkerState.DEGRADED, "hot"))
+    await asyncio.sleep(0.01)
+    async with pool.lease("fake", NEEDS, "a") as first:
+        assert first is fit
+        async with pool.lease("fake", NEEDS, "b") as second:
+            assert second is tired
