@@ -11,12 +11,18 @@ import ssl
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 import pytest
+import uvloop
 from h2.errors import ErrorCodes
-
 from podium.listener import Limits, make_server, self_signed
 
 HOST = "podium.test"
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """The loop that ``podium serve`` runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +106,17 @@ class RawClient:
             room = self.conn.local_flow_control_window(stream_id)
             if room <= 0:
                 self.stalls += 1
-                await self.read_until(
-                    lambda: self.conn.local_flow_control_window(stream_id) > 0
-                )
+                await self.read_until(lambda: self.conn.local_flow_control_window(stream_id) > 0)
                 continue
             size = min(room, self.conn.max_outbound_frame_size, len(rest))
             self.conn.send_data(stream_id, bytes(rest[:size]), end and size == len(rest))
             rest = rest[size:]
             self.flush()
         await self.writer.drain()
+
+    def acks_settings(self):
+        """Whether the server's settings are in force here."""
+        return self.conn.remote_settings.max_concurrent_streams < 2**31
 
     def grant(self, size, stream_id=None):
         if stream_id is not None:
@@ -169,8 +177,8 @@ class RawClient:
         return int(self.heads[stream_id][":status"])
 
     async def close(self):
-        self.writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError):
+        self.writer.transport.abort()
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
 
@@ -195,6 +203,24 @@ async def connect():
     yield start
     for client in clients:
         await client.close()
+
+
+@pytest.fixture
+async def dial():
+    """Open bare connections: ``reader, writer = await dial(server.port, "h2")``."""
+    writers = []
+
+    async def start(port, *alpn, tls=True):
+        context = client_tls(*alpn) if tls else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writers.append(writer)
+        return reader, writer
+
+    yield start
+    for writer in writers:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ class PaymentReceived(Event):
     tickets: int
     winners: int
     expected_value: Fraction
+    stream: str = ""
 
 
 @frozen
@@ -93,17 +94,22 @@ class PaymentRefused(Event):
     session_id: str
     reason: str
     ticket: bool = True
+    stream: str = ""
 
 
 @frozen
 class JobReceived(Event):
-    """A job's header passed its checks; its body has yet to come."""
+    """A job's header passed its checks; its body has yet to come.
+
+    ``stream`` is the gateway's name of the stream (its manifest ID).
+    """
 
     job_id: str
     session_id: str
     sender: bytes
     pipeline: str
     media_duration_s: float | None = None
+    stream: str = ""
 
 
 @frozen

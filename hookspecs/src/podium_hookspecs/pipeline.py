@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from podium_hookspecs.job import Job, Meter, Output
     from podium_hookspecs.money import Units
@@ -38,6 +38,10 @@ class Offer:
     name: str = ""
 
 
+def _numbers(values: Iterable[int]) -> frozenset[int]:
+    return frozenset(values)
+
+
 @frozen
 class Requirements:
     """What a job needs of the worker that runs it.
@@ -51,7 +55,7 @@ class Requirements:
         slots: Slots that one job takes.
     """
 
-    capabilities: frozenset[int] = field(converter=frozenset, factory=frozenset)
+    capabilities: frozenset[int] = field(converter=_numbers, factory=frozenset)
     model: str | None = None
     min_version: str = ""
     cost: int = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from podium_hookspecs.job import Job, Output
 
@@ -38,6 +38,19 @@ class Device:
     slots: int = 1
 
 
+# Converters of one type each: a type checker cannot see through a bare ``frozenset``.
+def _texts(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
+def _numbers(values: Iterable[int]) -> frozenset[int]:
+    return frozenset(values)
+
+
+def _devices(values: Iterable[Device]) -> tuple[Device, ...]:
+    return tuple(values)
+
+
 @frozen
 class Resources:
     """What a worker has.
@@ -54,11 +67,11 @@ class Resources:
         version: Version of the program that does the work, ``x.y.z`` or empty.
     """
 
-    pipelines: frozenset[str] = field(converter=frozenset)
-    capabilities: frozenset[int] = field(converter=frozenset, factory=frozenset)
-    models: frozenset[str] = field(converter=frozenset, factory=frozenset)
+    pipelines: frozenset[str] = field(converter=_texts)
+    capabilities: frozenset[int] = field(converter=_numbers, factory=frozenset)
+    models: frozenset[str] = field(converter=_texts, factory=frozenset)
     slots: int = field(default=1, validator=validators.ge(0))
-    devices: tuple[Device, ...] = field(converter=tuple, factory=tuple)
+    devices: tuple[Device, ...] = field(converter=_devices, factory=tuple)
     version: str = ""
 
 

@@ -10,7 +10,7 @@ from attrs import frozen
 from podium.crypto import checksum_address
 
 DEFAULT_PORT = 8935
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  names, not a bind
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 

@@ -26,7 +26,7 @@ from podium.model import MAX_BODY_BYTES, SESSION_IDLE_S
 
 CONFIG_VERSION = 1
 ADMIN_PORT = 7935
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a memory file system, files are made unguessable
+SHARED_MEMORY = Path("/dev/shm")
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -42,7 +42,7 @@ def _checked(parse: Callable[[str], object]) -> Validator:
 
 
 def _public(text: str) -> ListenAddress:
-    return parse_listen(text, host="0.0.0.0", port=DEFAULT_PORT)  # noqa: S104  a node is public
+    return parse_listen(text, host="0.0.0.0", port=DEFAULT_PORT)
 
 
 def _admin(text: str) -> ListenAddress:
@@ -83,6 +83,10 @@ def _network(instance: object, attribute: Attribute[Any], value: str) -> None:
         raise ValueError(
             f'there is no chain client for "{value}" in this version; only "offchain" works'
         )
+
+
+def _account(instance: object, attribute: Attribute[Any], value: str) -> None:
+    parse_account(value)
 
 
 def _help(text: str) -> dict[str, str]:
@@ -218,9 +222,9 @@ class AccountSettings:
 class GatewayPrice:
     """One of ``[[payments.per_gateway]]``: a price for one gateway."""
 
-    address: str = field(validator=_checked(parse_account), metadata=_help("The gateway."))
+    address: str = field(validator=_account, metadata=_help("The gateway."))
     price_per_unit: Fraction = field(
-        validator=validators.ge(0), metadata=_help("Wei for pixels_per_unit pixels.")
+        validator=validators.ge(Fraction(0)), metadata=_help("Wei for pixels_per_unit pixels.")
     )
     pixels_per_unit: int = field(
         default=1, validator=validators.ge(1), metadata=_help("Pixels that the price buys.")
@@ -243,7 +247,7 @@ class PaymentsSettings:
 
     price_per_unit: Fraction = field(
         default=Fraction(0),
-        validator=validators.ge(0),
+        validator=validators.ge(Fraction(0)),
         metadata=_help('Wei for pixels_per_unit pixels: a whole number, or a text like "0.5".'),
     )
     pixels_per_unit: int = field(
@@ -328,10 +332,11 @@ class StorageSettings:
         validator=validators.ge(1),
         metadata=_help("Results held per session and rendition; the oldest go first."),
     )
-    spool_dir: str = field(
-        default="",
+    spool_dir: Path | None = field(
+        default=None,
+        converter=_optional_file,
         metadata=_help(
-            "Folder for segments while they are worked on. Empty: /dev/shm, or spool in data_dir."
+            "Folder for segments while they are worked on; else /dev/shm, else spool in data_dir."
         ),
     )
 
@@ -405,8 +410,8 @@ class Settings:
     @property
     def spool_folder(self) -> Path:
         """Where bodies are spooled: as configured, else memory, else the data folder."""
-        if self.storage.spool_dir:
-            return Path(self.storage.spool_dir).expanduser()
+        if self.storage.spool_dir is not None:
+            return self.storage.spool_dir
         if os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
             return SHARED_MEMORY
         return self.node.data_dir / "spool"

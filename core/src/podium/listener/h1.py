@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class H1Protocol(HttpToolsProtocol):
         if self._draining:
             return
         was_reading = self._reading_head
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._draining or self.transport.is_closing():
             return
         if self._reading_head:
@@ -56,6 +58,32 @@ class H1Protocol(HttpToolsProtocol):
                 self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._late)
         if self._refusal is not None:
             self._refuse(self._refusal)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self.logger.debug("invalid HTTP/1.1 request: %s", error)
+            self._refusal = self._refusal or 400
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Serve a request that offers an upgrade (such as curl's to h2c) as if it did not.
+
+        The parser stops behind such a head and loses the body, so another one
+        reads the request without the offer.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT" or self._refusal is not None:
+            self._refusal = self._refusal or 400
+            return
+        head = [method, b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join([*head, b"\r\n", rest]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, tell the app."""
@@ -87,6 +115,8 @@ class H1Protocol(HttpToolsProtocol):
         if self._refusal is not None or len(self.url) > self._limits.max_head_bytes:
             self._refusal = 431
             return
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", _LingeringTransport(self))
 
@@ -97,11 +127,8 @@ class H1Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request's end."""
-        if self._refusal is None:
+        if self._refusal is None and not self.parser.should_upgrade():
             super().on_message_complete()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: a client may offer an upgrade, we need not take it."""
 
     # Refusals
 

@@ -185,7 +185,10 @@ class H2Protocol(asyncio.Protocol):
             self.loop.call_soon(self._flush_scheduled_output)
 
     def next_turn(self) -> None:
-        """Let the next waiting stream write, if the connection takes bytes."""
+        """Let the next waiting stream write, if the connection takes bytes.
+
+        Follows every flush, so each stream that wrote hands the turn on.
+        """
         if not self.write_paused:
             self.writable.pass_on()
             if self.conn.outbound_flow_control_window > 0:
@@ -227,6 +230,7 @@ class H2Protocol(asyncio.Protocol):
     def _flush(self) -> None:
         if self.conn.has_output and not self.transport.is_closing():
             self.transport.write(self.conn.take_output())
+        self.next_turn()
 
     def _close_if_drained(self) -> None:
         if self._stopping and not self.streams and not self._closing:

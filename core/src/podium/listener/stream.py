@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     ]
 
 _QUANTUM_BYTES = 64 * 1024  # written at one go, then other streams have their turn
-_QUANTA_PER_YIELD = 4
 _SMALL_CHUNK_BYTES = 1024
 _GRPC_UNAVAILABLE = b"14"
 
@@ -41,8 +40,7 @@ logger = logging.getLogger("podium.listener")
 class Turnstile:
     """Lets waiters through one at a time, first come first served.
 
-    Whoever is let through calls ``pass_on`` when done, so that on a congested
-    connection each stream writes one quantum in turn.
+    On a congested connection each stream writes one quantum in turn.
     """
 
     _waiting: deque[asyncio.Future[None]] = field(init=False, factory=deque)
@@ -88,6 +86,7 @@ class RequestStream:
     _arrival: asyncio.Event | None = field(init=False, default=None)
     _window: asyncio.Event | None = field(init=False, default=None)
     _turn: asyncio.Future[None] | None = field(init=False, default=None)
+    _quantum_bytes: int = field(init=False, default=0)
     _started: bool = field(init=False, default=False)
     _trailers: list[tuple[bytes, bytes]] | None = field(init=False, default=None)
     _body_done: bool = field(init=False, default=False)
@@ -179,7 +178,6 @@ class RequestStream:
         """
         if self.protocol.write_paused:
             await self._turn_at(self.protocol.writable)
-            self.protocol.next_turn()
         if self.gone:
             await asyncio.sleep(0)  # an app that streams to nobody must not hold the loop
             return
@@ -223,7 +221,6 @@ class RequestStream:
 
     async def _write_body(self, rest: memoryview, end: bool) -> None:
         protocol = self.protocol
-        quanta = 0
         while rest and not self.gone:
             if protocol.write_paused:
                 await self._turn_at(protocol.writable)
@@ -234,21 +231,20 @@ class RequestStream:
             elif protocol.conn.outbound_flow_control_window <= 0:
                 await self._turn_at(protocol.window)
             else:
+                before_bytes = len(rest)
                 rest = self._write_quantum(rest, end)
-                quanta += 1
-                if rest and quanta % _QUANTA_PER_YIELD == 0:
+                self._quantum_bytes += before_bytes - len(rest)
+                if self._quantum_bytes >= _QUANTUM_BYTES:
+                    self._quantum_bytes = 0
                     await asyncio.sleep(0)
-        protocol.next_turn()
 
     async def _turn_at(self, turnstile: Turnstile) -> None:
         self._turn = turnstile.join()
         try:
             await self._turn
-        except asyncio.CancelledError:
-            self.protocol.next_turn()  # in case the turn had just come
-            raise
         finally:
             self._turn = None
+            self.protocol.flush_soon()  # hands the turn on, even if this stream writes nothing
 
     def _write_quantum(self, rest: memoryview, end: bool) -> memoryview:
         """Write as much as fits into the windows and one quantum; what is left."""
@@ -265,7 +261,6 @@ class RequestStream:
             rest = rest[size:]
             budget -= size
         self.protocol.flush_soon()
-        self.protocol.next_turn()
         return rest
 
     def _send_trailers(self, message: Message) -> None:

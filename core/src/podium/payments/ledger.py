@@ -48,22 +48,18 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def credit(self, sender: bytes, key: str, amount: Fraction) -> Fraction:
-        """Add to a balance; return the new balance."""
+    def credit(
+        self, sender: bytes, key: str, amount: Fraction, price: Fraction | None = None
+    ) -> None:
+        """Add to a balance; fix ``price`` for the key unless one is fixed already."""
         account = self._touched(sender, key)
         account.balance += amount
-        return account.balance
-
-    def debit(self, sender: bytes, key: str, amount: Fraction) -> Fraction:
-        """Take from a balance, which may become negative; return the new balance."""
-        return self.credit(sender, key, -amount)
-
-    def fix_price(self, sender: bytes, key: str, price: Fraction) -> Fraction:
-        """Fix the price for a key unless it is fixed already; return the fixed price."""
-        account = self._touched(sender, key)
         if account.fixed_price is None:
             account.fixed_price = price
-        return account.fixed_price
+
+    def debit(self, sender: bytes, key: str, amount: Fraction) -> None:
+        """Take from a balance, which may become negative."""
+        self._touched(sender, key).balance -= amount
 
     def balance(self, sender: bytes, key: str) -> Fraction | None:
         """Return a balance; None where there is no account."""
@@ -83,11 +79,13 @@ class Ledger:
 
     def _touched(self, sender: bytes, key: str) -> Account:
         """Return the account, newly made if need be, as the most recently moved one."""
-        now = self.now()
+        now, name = self.now(), (sender, key)
         self._sweep(now)
-        account = self._accounts.setdefault((sender, key), Account())
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account()
         account.updated_s = now
-        self._accounts.move_to_end((sender, key))
+        self._accounts.move_to_end(name)
         while len(self._accounts) > self.max_accounts:
             self._accounts.popitem(last=False)
         return account

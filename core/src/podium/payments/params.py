@@ -14,7 +14,7 @@ from podium.errors import SenderError
 from podium.model import MAX_WIN_PROB
 from podium.payments.senders import max_float
 from podium.payments.ticket import rand_hash
-from podium.wire.payment import ExpirationParams, TicketParams, min_bytes
+from podium.wire.payment import ExpirationParams, TicketParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,25 +66,19 @@ class Terms:
 
 
 def packed_terms(terms: Terms) -> bytes:
-    """Pack terms so that no two terms pack alike: each part after its length.
+    """Pack terms so that no two terms pack alike: hex words, a space between them.
 
-    The reference concatenates without lengths. Bytes can then wander from one field to the next
-    under the same hash: the price's first byte moved to the end of the expiration block makes
-    the price a fraction of what was offered. Only the recipient evaluates this, so it is ours
-    to choose.
+    The reference concatenates bytes without lengths. They can then wander from one field to the
+    next under the same hash: the price's first byte moved to the end of the expiration block
+    makes the price a fraction of what was offered. Only the recipient evaluates this, so it is
+    ours to choose.
     """
-    parts = (
-        min_bytes(terms.seed),
-        terms.sender,
-        min_bytes(terms.face_value),
-        min_bytes(terms.win_prob),
-        min_bytes(terms.expiration_block),
-        min_bytes(terms.price.numerator),
-        min_bytes(terms.price.denominator),
-        terms.expiration.creation_round.to_bytes(8, "big", signed=True),
-        terms.expiration.block_hash,
-    )
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    price, expiration = terms.price, terms.expiration
+    return (
+        f"{terms.seed:x} {terms.sender.hex()} {terms.face_value:x} {terms.win_prob:x}"
+        f" {terms.expiration_block:x} {price.numerator:x} {price.denominator:x}"
+        f" {expiration.creation_round:x} {expiration.block_hash.hex()}"
+    ).encode()
 
 
 @frozen

@@ -31,9 +31,9 @@ def rand_hash(recipient_rand: int) -> bytes:
     return keccak256(recipient_rand.to_bytes(32, "big"))
 
 
-def expected_value(face_value: int, win_prob: int) -> Fraction:
-    """Return a ticket's expected value: exact wei, divided by 2^256 - 1 (not 2^256)."""
-    return Fraction(face_value * win_prob, MAX_WIN_PROB)
+def expected_value(face_value: int, win_prob: int, tickets: int = 1) -> Fraction:
+    """Return what tickets are worth: exact wei, divided by 2^256 - 1 (not 2^256)."""
+    return Fraction(face_value * win_prob * tickets, MAX_WIN_PROB)
 
 
 @frozen
@@ -49,10 +49,9 @@ class TicketTerms:
     expiration: ExpirationParams
     recipient_rand: int = field(repr=False)
 
-    @property
-    def expected_value(self) -> Fraction:
-        """Exact wei that one ticket is worth."""
-        return expected_value(self.params.face_value, self.params.win_prob)
+    def expected_value(self, tickets: int) -> Fraction:
+        """Return the exact wei that so many tickets are worth."""
+        return expected_value(self.params.face_value, self.params.win_prob, tickets)
 
     def packed(self, nonce: int) -> bytes:
         """Return what is hashed for one ticket: 232 bytes, 168 without a round."""

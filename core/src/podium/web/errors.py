@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 INTERNAL_SERVER_ERROR = "Internal Server Error"
 
 STATUS: Mapping[str, int] = {
-    "payment_header": 402,
+    "payment_base64": 402,
+    "payment_protobuf": 402,
     "segment_encoding": 403,
     "wire": 403,
     "credentials": 403,

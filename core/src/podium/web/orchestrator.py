@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from google.protobuf.message import DecodeError
-from podium_hookspecs import AdmitRequest
+from podium_hookspecs import AdmitRequest, PluginChanged, WorkerChanged
 
 from podium import crypto
 from podium.errors import CapacityError, CredentialsError, PodiumError
 from podium.model import PROTOCOL_VERSION, Capabilities, ModelConstraint
 from podium.web.grpc import GrpcError, Status
 from podium.wire import capabilities
+from podium.wire.payment import params_to_pb, price_to_pb
 from podium.wire.pb import lp_rpc_pb2 as pb
 from podium.wire.segment import token_from_pb, token_to_pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from podium_hookspecs import Offer, Pipeline, Price
+    from podium_hookspecs import Event, Offer, Pipeline, Price
 
     from podium.crypto import Signer
     from podium.jobs.spine import Spine
-    from podium.model import AuthToken, PriceInfo
+    from podium.jobs.till import Till
+    from podium.model import AuthToken
     from podium.sessions.registry import Sessions
     from podium.sessions.tokens import Tokens
+    from podium.web.grpc import Context
     from podium.workers.pool import WorkerPool
 
 STORAGE_DIRECT = 4
@@ -40,19 +43,6 @@ PING_BYTES = (0, 32)
 """Lengths of a value that Ping signs: signing anything for anybody would sign tickets too."""
 
 KNOWN_SENDERS = 4096
-
-
-class Quotes(Protocol):
-    """What the service needs of payments and pricing."""
-
-    @property
-    def verifies(self) -> bool:
-        """Whether requests must be signed: false off chain."""
-
-    async def quote(
-        self, sender: bytes, key: str, wanted: Capabilities | None, price: Price | None
-    ) -> tuple[pb.TicketParams, PriceInfo] | None:
-        """Return fresh ticket parameters and the price; None off chain."""
 
 
 def advertise(pipelines: Sequence[Pipeline], pool: WorkerPool) -> Capabilities:
@@ -102,16 +92,26 @@ class OrchestratorService:
     tokens: Tokens
     sessions: Sessions
     spine: Spine
-    quotes: Quotes
+    till: Till
     now_advertised: Callable[[], Capabilities]
     draining: bool = False
     _capabilities: Capabilities | None = None
     _static: bytes = b""
     _known: OrderedDict[bytes, None] = field(factory=OrderedDict)
 
-    def refresh(self) -> None:
-        """Forget what was serialized: a worker or plugin came, went or changed."""
-        self._capabilities = None
+    @property
+    def methods(self) -> Mapping[str, Callable[[bytes, Context], Awaitable[bytes]]]:
+        """The service's methods by gRPC path."""
+        return {
+            "/net.Orchestrator/GetOrchestrator": self.get_orchestrator,
+            "/net.Orchestrator/Ping": self.ping,
+            "/net.Orchestrator/EndTranscodingSession": self.end_session,
+        }
+
+    def on_event(self, event: Event) -> None:
+        """Forget what was serialized when a worker or plugin came, went or changed."""
+        if isinstance(event, WorkerChanged | PluginChanged):
+            self._capabilities = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -131,7 +131,6 @@ class OrchestratorService:
         sender: bytes,
         token: AuthToken,
         key: str,
-        wanted: Capabilities | None = None,
         price: Price | None = None,
     ) -> bytes:
         """Return a serialized OrchestratorInfo for one sender.
@@ -140,7 +139,6 @@ class OrchestratorService:
             sender: 20-byte address.
             token: Goes into the reply as it is.
             key: Whose frozen price holds: a session's ID or a manifest's.
-            wanted: The request's capabilities; None when it names none.
             price: A price that an admission set for this sender.
 
         Raises:
@@ -148,34 +146,32 @@ class OrchestratorService:
         """
         assert self.capabilities is not None
         fresh = pb.OrchestratorInfo(auth_token=token_to_pb(token))
-        quoted = await self.quotes.quote(sender, key, wanted, price)
+        quoted = await self.till.quote(sender, key, price)
         if quoted is not None:
             params, price_info = quoted
-            fresh.ticket_params.CopyFrom(params)
-            fresh.price_info.pricePerUnit = price_info.price_per_unit
-            fresh.price_info.pixelsPerUnit = price_info.pixels_per_unit
+            fresh.ticket_params.CopyFrom(params_to_pb(params))
+            fresh.price_info.CopyFrom(price_to_pb(price_info))
         return self._static + fresh.SerializeToString()
 
-    async def get_orchestrator(self, request: bytes, _context: object) -> bytes:
+    async def get_orchestrator(self, request: bytes, _context: Context) -> bytes:
         """Answer GetOrchestrator."""
         try:
             message = pb.OrchestratorRequest.FromString(request)
             sender = message.address[-20:].rjust(20, b"\0")
             self._check_request(sender, message.sig)
-            wanted = None
+            bits = None
             if message.HasField("capabilities"):
-                wanted = capabilities.from_pb(message.capabilities)
-            bits = wanted.bits if wanted is not None else None
-            admission = await self._admit(AdmitRequest(sender, "discover", capabilities=bits))
+                bits = capabilities.from_pb(message.capabilities).bits
+            price = await self._admit(AdmitRequest(sender, "discover", capabilities=bits))
             token = self.tokens.issue()
-            return await self.info(sender, token, token.session_id, wanted, admission)
+            return await self.info(sender, token, token.session_id, price)
         except DecodeError as error:
             raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
         except PodiumError as error:
             raise GrpcError(Status.UNKNOWN, str(error)) from error
 
     def _check_request(self, sender: bytes, sig: bytes) -> None:
-        if self.quotes.verifies and not self._signed_by(sender, sig):
+        if self.till.verifies and not self._signed_by(sender, sig):
             msg = "Invalid orchestrator request: orchestrator req sig check failed"
             raise CredentialsError(msg)
         if self.draining:
@@ -205,7 +201,7 @@ class OrchestratorService:
         except CredentialsError as error:
             raise CredentialsError(f"authentication failed: {error}") from error
 
-    async def ping(self, request: bytes, _context: object) -> bytes:
+    async def ping(self, request: bytes, _context: Context) -> bytes:
         """Answer Ping: sign an empty value or a digest, nothing else."""
         try:
             value = pb.PingPong.FromString(request).value
@@ -215,14 +211,12 @@ class OrchestratorService:
             raise GrpcError(Status.INVALID_ARGUMENT, "a ping's value has 0 or 32 bytes")
         return pb.PingPong(value=crypto.sign_message(self.signer, value)).SerializeToString()
 
-    async def end_session(self, request: bytes, _context: object) -> bytes:
+    async def end_session(self, request: bytes, _context: Context) -> bytes:
         """Answer EndTranscodingSession; a good token of an unknown session is a success."""
         try:
             message = pb.EndTranscodingSessionRequest.FromString(request)
             found = message.HasField("auth_token")
-            token = self.tokens.authenticate(
-                token_from_pb(message.auth_token) if found else None
-            )
+            token = self.tokens.authenticate(token_from_pb(message.auth_token) if found else None)
         except DecodeError as error:
             raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
         except CredentialsError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from podium_hookspecs import (
@@ -39,19 +39,15 @@ from podium.wire.pb import lp_rpc_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
-    from fractions import Fraction
     from pathlib import Path
 
     from podium_hookspecs import Event, Output, Pipeline
 
-    from podium.crypto import Signer
-    from podium.jobs.spine import Spine
-    from podium.model import AuthToken, Capabilities, UploadTarget
-    from podium.sessions.registry import Sessions
-    from podium.sessions.tokens import Tokens
+    from podium.model import AuthToken, UploadTarget
     from podium.stores.objects import ObjectStore
     from podium.stores.remote import RemoteStorage
     from podium.web.asgi import Receive, Scope, Send
+    from podium.web.orchestrator import OrchestratorService
     from podium.wire.payment import Payment
     from podium.wire.segment import SegmentCredentials
 
@@ -61,31 +57,7 @@ URI_BODY_TIMEOUT_S = 8.0
 MIN_JOB_TIMEOUT_S = 8.0
 JOB_TIMEOUT_PER_DURATION = 4
 H264 = 0
-
-
-class Ledger(Protocol):
-    """What the face needs of payments."""
-
-    @property
-    def verifies(self) -> bool:
-        """Whether senders must prove who they are: false off chain."""
-
-    async def receive(self, payment: Payment, key: str) -> None:
-        """Take a payment's tickets into the balance under ``key``."""
-
-    def charge(self, payment: Payment, key: str) -> Fraction:
-        """Check the balance for a job and return the wei per unit that it is debited."""
-
-
-class Advertiser(Protocol):
-    """What the face needs of the orchestrator service."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the node does now."""
-
-    async def info(self, sender: bytes, token: AuthToken, key: str) -> bytes:
-        """Return a serialized OrchestratorInfo with fresh ticket parameters."""
+TRANSCODE = "transcode"
 
 
 @frozen
@@ -126,19 +98,13 @@ class SegmentFaces:
     """Both faces, which share the checks of their headers.
 
     Args:
-        service_uri: Returns where peers reach this node.
+        service: Identity, tokens, sessions, till and spine of the node.
         pipeline: The transcoding pipeline; None while the node has none.
         executor: Threads that hash.
     """
 
-    service_uri: str
+    service: OrchestratorService
     settings: Settings
-    signer: Signer
-    tokens: Tokens
-    sessions: Sessions
-    ledger: Ledger
-    advertiser: Advertiser
-    spine: Spine
     pipeline: Pipeline | None
     objects: ObjectStore
     remote: RemoteStorage
@@ -152,8 +118,8 @@ class SegmentFaces:
         try:
             credentials, payment, token = await self._check_headers(scope)
             manifest = credentials.manifest_key
-            info = await self.advertiser.info(payment.sender, token, manifest)
-            await self.ledger.receive(payment, manifest)
+            info = await self.service.info(payment.sender, token, manifest)
+            await self.service.till.receive(payment, manifest)
         except PodiumError as error:
             await send_error(send, error)
             return
@@ -189,40 +155,39 @@ class SegmentFaces:
     async def _accept(self, scope: Scope) -> tuple[Accepted, Billing]:
         """Do every check that needs no body, in the reference's order, and take the payment."""
         credentials, payment, token = await self._check_headers(scope)
-        info = await self.advertiser.info(payment.sender, token, token.session_id)
-        await self.ledger.receive(payment, token.session_id)
-        rate = self.ledger.charge(payment, token.session_id)
+        info = await self.service.info(payment.sender, token, token.session_id)
+        await self.service.till.receive(payment, token.session_id)
+        rate = self.service.till.charge(payment, token.session_id)
         job_id = f"{token.session_id}-{credentials.seq}-{secrets.token_hex(4)}"
         self.on_event(
             JobReceived(
                 job_id,
                 token.session_id,
                 payment.sender,
-                "transcode",
+                TRANSCODE,
                 credentials.duration_ms / 1000,
+                credentials.manifest_key,
             )
         )
         accepted = Accepted(credentials, payment, token, info, job_id)
         return accepted, Billing(payment.sender, token.session_id, rate)
 
-    async def _check_headers(
-        self, scope: Scope
-    ) -> tuple[SegmentCredentials, Payment, AuthToken]:
+    async def _check_headers(self, scope: Scope) -> tuple[SegmentCredentials, Payment, AuthToken]:
         payment = decode_payment(header(scope, b"livepeer-payment"))
         credentials = codec.decode_credentials(header(scope, b"livepeer-segment"))
         self._check_signature(credentials, payment.sender)
-        if not capabilities.serves(self.advertiser.capabilities, credentials.capabilities):
+        if not capabilities.serves(self.service.capabilities, credentials.capabilities):
             raise CredentialsError("incompatible capabilities")
-        token = self.tokens.check(credentials.auth_token)
-        self.sessions.check_capacity(token.session_id)
+        token = self.service.tokens.check(credentials.auth_token)
+        self.service.sessions.check_capacity(token.session_id)
         request = AdmitRequest(
             payment.sender, "job", token.session_id, credentials.capabilities.bits
         )
-        await self.spine.admit(request)
+        await self.service.spine.admit(request)
         return credentials, payment, token
 
     def _check_signature(self, credentials: SegmentCredentials, sender: bytes) -> None:
-        if not self.ledger.verifies:
+        if not self.service.till.verifies:
             return
         signed = codec.signed_bytes(
             credentials.manifest_id, credentials.seq, credentials.hash, credentials.profiles
@@ -248,9 +213,7 @@ class SegmentFaces:
             raise HashMismatch("body differs from its hash")
         seconds = self.monotonic() - started_s
         self.on_event(
-            JobBodyRead(
-                accepted.job_id, accepted.token.session_id, body.size_bytes, seconds
-            )
+            JobBodyRead(accepted.job_id, accepted.token.session_id, body.size_bytes, seconds)
         )
 
     async def _work(
@@ -275,7 +238,7 @@ class SegmentFaces:
         try:
             if self.pipeline is None:
                 raise CapacityError("ErrTranscoderUnavailable")
-            await self.spine.run(
+            await self.service.spine.run(
                 self._job(accepted, body),
                 self.pipeline,
                 billing,
@@ -289,7 +252,9 @@ class SegmentFaces:
             return codec.encode_failure(credentials.seq, result_text(error), info)
         loop = asyncio.get_running_loop()
         digest = await loop.run_in_executor(self.executor, codec.result_digest, videos)
-        return codec.encode_result(credentials.seq, urls, self.signer.sign_digest(digest), info)
+        return codec.encode_result(
+            credentials.seq, urls, self.service.signer.sign_digest(digest), info
+        )
 
     def _job(self, accepted: Accepted, body: SpooledBody) -> Job:
         credentials = accepted.credentials
@@ -298,7 +263,7 @@ class SegmentFaces:
             id=accepted.job_id,
             session_id=accepted.token.session_id,
             sender=accepted.sender,
-            pipeline="transcode",
+            pipeline=TRANSCODE,
             capability=H264,
             model=None,
             timeout_s=max(MIN_JOB_TIMEOUT_S, JOB_TIMEOUT_PER_DURATION * duration_s),
@@ -320,9 +285,7 @@ class SegmentFaces:
     ) -> Sequence[codec.StoredRendition]:
         """Put the renditions where the gateway can fetch them."""
         credentials = accepted.credentials
-        put = partial(
-            self._put, accepted.token.session_id, credentials.upload_target
-        )
+        put = partial(self._put, accepted.token.session_id, credentials.upload_target)
         stored = []
         folders: set[str] = set()
         for index, profile in enumerate(credentials.profiles):
@@ -351,7 +314,7 @@ class SegmentFaces:
         if target is not None:
             return await self.remote.write(target, folder, name, data, mime)
         self.objects.put(session_id, folder, name, data, mime)
-        return object_url(self.service_uri, session_id, folder, name)
+        return object_url(self.service.service_uri, session_id, folder, name)
 
 
 class _Collected:

@@ -53,9 +53,8 @@ _ENCODERS = {
     "VP8": net.VideoProfile.VP8,
     "VP9": net.VideoProfile.VP9,
 }
-_KEYS = frozenset(
-    "name width height bitrate fps fpsDen profile gop encoder colorDepth chromaFormat quality".split()
-)
+_NUMBERS = ("width", "height", "bitrate", "fps", "fpsDen", "colorDepth", "chromaFormat", "quality")
+_KEYS = frozenset((*_NUMBERS, "name", "profile", "gop", "encoder"))
 GOP_INTRA = -1
 
 
@@ -118,21 +117,23 @@ def _rung(rung: Any, where: str) -> net.VideoProfile:
         raise InputError(f"{where}: a profile must be a JSON object")
     if unknown := sorted(set(rung) - _KEYS):
         raise InputError(f"{where}: unknown key {unknown[0]!r}")
-    numbers = {key: _number(rung, key, where) for key in ("width", "height", "bitrate", "fps")}
-    default = f"custom_{numbers['width']}x{numbers['height']}_{numbers['bitrate']}"
+    width, height, bitrate = (_number(rung, key, where) for key in ("width", "height", "bitrate"))
     try:
         return net.VideoProfile(
-            name=rung.get("name") or default,
+            name=rung.get("name") or f"custom_{width}x{height}_{bitrate}",
+            width=width,
+            height=height,
+            bitrate=bitrate,
+            fps=_number(rung, "fps", where),
             fpsDen=_number(rung, "fpsDen", where),
             profile=_PROFILES[str(rung.get("profile", "")).lower()],
             gop=_gop(rung.get("gop", ""), where),
             encoder=_ENCODERS[rung.get("encoder", "")],
             colorDepth=_number(rung, "colorDepth", where),
             chromaFormat=net.VideoProfile.ChromaSubsampling.Name(
-                _number(rung, "chromaFormat", where)  # type: ignore[arg-type]
+                _number(rung, "chromaFormat", where)
             ),
             quality=_number(rung, "quality", where),
-            **numbers,
         )
     except KeyError as error:
         raise InputError(f"{where}: unknown profile or encoder {error.args[0]!r}") from error

@@ -74,12 +74,14 @@ def build_payment(
 
 def segment_bytes_to_sign(segdata: net.SegData) -> bytes:
     """Return what a segment's signature covers (wire-video 5.3)."""
-    return b"".join((
-        segdata.manifestId,
-        word(abs(segdata.seq)),
-        segdata.hash[-32:].rjust(32, b"\0"),
-        *(keccak256(p.name.encode())[:4].hex().encode() for p in ladder.attached(segdata)),
-    ))
+    return b"".join(
+        (
+            segdata.manifestId,
+            word(abs(segdata.seq)),
+            segdata.hash[-32:].rjust(32, b"\0"),
+            *(keccak256(p.name.encode())[:4].hex().encode() for p in ladder.attached(segdata)),
+        )
+    )
 
 
 def build_segdata(

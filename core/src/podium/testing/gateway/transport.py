@@ -149,7 +149,7 @@ class Rpc:
 def _client(*, http2: bool) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         http2=http2,
-        verify=False,  # noqa: S501 - as every Gateway: see the module's first lines
+        verify=False,
         trust_env=False,
         follow_redirects=not http2,
         timeout=httpx.Timeout(None, connect=HTTP_CONNECT_S),

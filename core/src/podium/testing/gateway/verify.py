@@ -74,7 +74,7 @@ def inspect(data: bytes) -> Facts:
 def _inspect(data: bytes) -> Facts:
     frames = pixels = keyframes = width = height = 0
     first = last = None
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         video = container.streams.video[0]
         video.thread_type = "AUTO"
         base = video.time_base or Fraction(1, 90000)

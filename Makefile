@@ -1,0 +1,63 @@
+# Needs: Python 3.11+, make, and the package registries. `make help` lists the targets.
+UV_VERSION := 0.13.9
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c \
+  'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+UV := .uv/bin/uv
+UV_READY := .uv/$(UV_VERSION)
+BIN := .venv/bin
+MEMBERS := hookspecs core plugins/builtin_transcode
+INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type docs bench proto lock all
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Make .venv with everything pinned (fast when nothing changed)
+
+demo: setup ## Transcode a real clip through a node and a gateway; the result is in demo-out/
+	$(BIN)/podium demo
+
+test: setup ## Run every test
+	$(BIN)/pytest
+
+lint: setup ## Check style, formatting and the direction of imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+type: setup ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+docs: setup ## Build docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: setup ## Measure, side by side with the bare parts
+	for part in transcode tickets segments sessions; do $(BIN)/podium bench $$part || exit 1; done
+
+all: lint type docs test ## Everything that CI checks
+
+proto: setup ## Generate the wire's message classes from core/proto
+	$(BIN)/python -m grpc_tools.protoc -Icore/proto --python_out=core/build --pyi_out=core/build \
+	  net/lp_rpc.proto
+	mv core/build/net/lp_rpc_pb2.py core/build/net/lp_rpc_pb2.pyi core/src/podium/wire/pb/
+
+lock: $(UV_READY) ## Pin the newest versions in requirements.lock
+	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
+	  --no-header --no-annotate --all-extras --group dev --group docs \
+	  --no-emit-package podium --no-emit-package podium-hookspecs \
+	  --no-emit-package podium-transcode $(MEMBERS:=/pyproject.toml) -o requirements.lock
+
+# The editable members are built with the pinned hatchling, so nothing unpinned is fetched.
+.venv/.ready: $(UV_READY) $(INPUTS)
+	test -x $(BIN)/python || $(UV) venv -q --python "$(PYTHON)" .venv
+	$(UV) pip install -q -p $(BIN)/python -r requirements.lock
+	$(UV) pip install -q -p $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	@touch $@
+
+$(UV_READY):
+	@test -n "$(PYTHON)" || { echo "Podium needs Python 3.11 or newer; if it has an unusual name:" \
+	  "make setup PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv .uv
+	.uv/bin/python -m pip install -q uv==$(UV_VERSION)
+	@touch $@

@@ -1,0 +1,348 @@
+"""The composition root: the only module that wires the parts of a node together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from podium_hookspecs import Mount, NodeStarted, NodeStopping
+
+from podium import assembly, crypto
+from podium.assembly import Overrides
+from podium.errors import StartupError
+from podium.jobs.spine import Spine
+from podium.jobs.till import Till
+from podium.model import PROTOCOL_VERSION
+from podium.pluginhost import NodeFacts, PluginHost, Services
+from podium.pricing import PriceBook
+from podium.sessions.registry import Sessions
+from podium.sessions.tokens import Tokens
+from podium.stores.remote import Guard, RemoteStorage
+from podium.stores.sqlite import Database
+from podium.telemetry.logs import EventLog
+from podium.telemetry.plugin_metrics import PluginMetrics
+from podium.telemetry.statement import Statement
+from podium.web.admin import make_admin_app
+from podium.web.asgi import send_text
+from podium.web.grpc import GrpcApp
+from podium.web.ledger import LEDGER_PATH, LedgerFace
+from podium.web.orchestrator import OrchestratorService, advertise
+from podium.web.results import ResultsFace
+from podium.web.routes import CORE_PATHS, public_app
+from podium.web.segment import TRANSCODE, SegmentFaces
+from podium.web.segment import Settings as FaceSettings
+from podium.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from podium_hookspecs import AsgiApp, Event
+    from structlog.typing import FilteringBoundLogger
+
+    from podium.config.settings import Settings
+    from podium.listener import PodiumServer
+    from podium.payments import Payments
+    from podium.stores.objects import ObjectStore
+    from podium.telemetry.metrics import Telemetry
+    from podium.web.asgi import Receive, Scope, Send
+
+HASH_THREADS = 2
+SWEEP_INTERVAL_S = 1.0
+DATABASE = "podium.sqlite3"
+
+
+@define(eq=False)
+class Node:
+    """A running orchestrator, as ``running`` gives it.
+
+    Attributes:
+        service_uri: Where peers reach it.
+        emit: Tells telemetry and plugins of an event.
+    """
+
+    settings: Settings
+    service_uri: str
+    emit: Callable[[Event], None]
+    host: PluginHost
+    pool: WorkerPool
+    sessions: Sessions
+    payments: Payments
+    book: PriceBook
+    database: Database
+    telemetry: Telemetry
+    service: OrchestratorService
+    public: PodiumServer
+    admin: PodiumServer
+    served: asyncio.Task[None]
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether it takes work, and if not, why."""
+        if self.service.draining:
+            return False, "draining"
+        if not self.service.capabilities.bits:
+            return False, "no pipeline has a worker that is up"
+        return True, "ok"
+
+    async def drain(self, reason: str) -> None:
+        """Stop advertising, finish what is in flight, for as long as the settings allow."""
+        self.service.draining = True
+        self.emit(NodeStopping(reason))
+        self.public.stop()
+        done, _ = await asyncio.wait({self.served}, timeout=self.settings.node.drain_timeout_s)
+        if not done:
+            self.public.stop_now()
+
+    async def failed(self) -> None:
+        """Return only if the public port stops by itself."""
+        await asyncio.wait({self.served})
+
+
+@define
+class _Door:
+    """The ASGI application that a port is bound with before there is anything behind it."""
+
+    app: AsgiApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.app is None:
+            await send_text(send, 503, "starting")
+        else:
+            await self.app(scope, receive, send)
+
+
+@define
+class _Fanout:
+    """Where events go: telemetry first, then whoever observes."""
+
+    listeners: list[Callable[[Event], None]] = field(factory=list)
+
+    def __call__(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+
+@define(eq=False)
+class _Builder:
+    """Puts a node together, step by step; what has to be stopped goes onto the stack."""
+
+    settings: Settings
+    overrides: Overrides
+    stack: AsyncExitStack
+    emit: _Fanout = field(factory=_Fanout)
+    door: _Door = field(factory=_Door)
+    admin_door: _Door = field(factory=_Door)
+    statement: Statement = field(factory=Statement)
+    log: FilteringBoundLogger = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.log = assembly.log(self.settings)
+
+    async def build(self) -> Node:
+        """Bind, load, start, serve: in the order in which a problem is cheapest to find."""
+        settings, stack = self.settings, self.stack
+        assembly.make_folder(settings.node.data_dir)
+        signer = assembly.signer(settings)
+        recipient = settings.account.recipient_bytes or signer.address
+        public = assembly.public_server(settings, self.door)
+        admin = assembly.admin_server(settings, self.admin_door)
+        service_uri = settings.node.advertised_uri(public.port)
+        orchestrator_id = crypto.checksum_address(recipient) if any(recipient) else "offchain"
+        telemetry = assembly.telemetry(settings, orchestrator_id)
+        log = EventLog(self.log)
+        self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
+        facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
+        host = await self._host(facts, telemetry)
+        database = await Database.open(settings.node.data_dir / DATABASE)
+        stack.push_async_callback(database.close)
+        payments = assembly.payments(settings, self.overrides, recipient, database, self.emit)
+        stack.push_async_callback(payments.drain)
+        rates = assembly.rates(settings)
+        book = PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
+        pool, sessions, objects = self._work()
+        till = Till(payments, book)
+        spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
+        service = OrchestratorService(
+            service_uri=service_uri,
+            nodes=settings.node.nodes,
+            signer=signer,
+            tokens=Tokens(self.overrides.now, self.overrides.token_secret),
+            sessions=sessions,
+            spine=spine,
+            till=till,
+            now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
+        )
+        self.emit.listeners.append(service.on_event)
+        for pipeline in host.pipelines.values():
+            await pipeline.start()
+            stack.push_async_callback(pipeline.close)
+        await pool.start(host.workers)
+        faces = self._faces(service, host, objects, orchestrator_id)
+        self.door.app = public_app(
+            grpc=GrpcApp(unary=service.methods, stopping=public.stopping),
+            segment=faces.segment,
+            payment=faces.payment,
+            results=ResultsFace(objects),
+            mounts=host.mounts,
+        )
+        served = await _serve(stack, public)
+        await _serve(stack, admin)
+        stack.push_async_callback(_stop_task, asyncio.create_task(_sweep(sessions, objects)))
+        node = Node(
+            settings=settings,
+            service_uri=service_uri,
+            emit=self.emit,
+            host=host,
+            pool=pool,
+            sessions=sessions,
+            payments=payments,
+            book=book,
+            database=database,
+            telemetry=telemetry,
+            service=service,
+            public=public,
+            admin=admin,
+            served=served,
+        )
+        self.admin_door.app = make_admin_app(
+            telemetry.render if settings.node.metrics else None,
+            lambda: node.ready,
+            (*host.mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")),
+        )
+        self.emit(NodeStarted(PROTOCOL_VERSION, service_uri, settings.node.max_sessions))
+        return node
+
+    async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
+        services = Services(
+            facts=facts,
+            log=lambda plugin: self.log.bind(plugin=plugin),
+            metrics=partial(PluginMetrics, telemetry.registry),
+            on_event=self.emit,
+            on_error=telemetry.plugin_error,
+        )
+        host = await PluginHost.load(
+            self.settings,
+            services,
+            extra_plugins=self.overrides.plugins,
+            reserved_paths=CORE_PATHS,
+        )
+        self.stack.push_async_callback(host.close)
+        self.emit.listeners.append(host.emit)
+        return host
+
+    def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:
+        """Make the workers' pool, the sessions and their results, which end together."""
+        pool = WorkerPool(self.emit)
+        self.stack.push_async_callback(pool.close)
+        objects = assembly.objects(self.settings)
+
+        async def on_close(session_id: str) -> None:
+            objects.end_session(session_id)
+            await pool.end_session(session_id)
+
+        sessions = Sessions(
+            self.settings.node.max_sessions,
+            on_event=self.emit,
+            on_close=on_close,
+            monotonic=time.monotonic,
+            idle_s=self.settings.node.session_idle_s,
+        )
+        self.stack.push_async_callback(sessions.close)
+        return pool, sessions, objects
+
+    def _faces(
+        self,
+        service: OrchestratorService,
+        host: PluginHost,
+        objects: ObjectStore,
+        orchestrator_id: str,
+    ) -> SegmentFaces:
+        limits, storage = self.settings.limits, self.settings.storage
+        remote = RemoteStorage(Guard(self.overrides.allowed_networks))
+        self.stack.push_async_callback(remote.close)
+        return SegmentFaces(
+            service=service,
+            settings=FaceSettings(
+                limit_bytes=limits.max_body_bytes,
+                stall_timeout_s=limits.body_stall_timeout_s,
+                spool_dir=storage.spool_dir,
+                orchestrator_id=orchestrator_id,
+            ),
+            pipeline=host.pipelines.get(TRANSCODE),
+            objects=objects,
+            remote=remote,
+            executor=self.stack.enter_context(ThreadPoolExecutor(HASH_THREADS, "podium-hash")),
+            on_event=self.emit,
+            monotonic=time.monotonic,
+        )
+
+
+@asynccontextmanager
+async def running(settings: Settings, overrides: Overrides | None = None) -> AsyncIterator[Node]:
+    """Run a node; leaving the context stops it at once (``Node.drain`` first, to do it gently).
+
+    Raises:
+        StartupError: one sentence about what to do.
+        ConfigInvalid: a plugin's section has problems.
+    """
+    async with AsyncExitStack() as stack:
+        yield await _Builder(settings, overrides or Overrides(), stack).build()
+
+
+async def _serve(stack: AsyncExitStack, server: PodiumServer) -> asyncio.Task[None]:
+    """Serve until the stack unwinds; return once connections are accepted."""
+    task = asyncio.create_task(server.serve())
+
+    async def stop() -> None:
+        server.stop_now()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(stop)
+    await server.ready.wait()
+    return task
+
+
+async def _sweep(sessions: Sessions, objects: ObjectStore) -> None:
+    """End idle sessions and drop expired results, for ever."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        await sessions.sweep()
+        objects.sweep()
+
+
+async def _stop_task(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def serve(settings: Settings, *, started: Callable[[Node], None] | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
+
+    Args:
+        settings: Checked.
+        started: Told once the node serves.
+    """
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    async with running(settings) as node:
+        if started is not None:
+            started(node)
+        asked = asyncio.create_task(signals.get())
+        failed = asyncio.create_task(node.failed())
+        await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            asked.cancel()
+            raise StartupError("the public port stopped by itself")
+        draining = asyncio.create_task(node.drain(asked.result().name))
+        again = asyncio.create_task(signals.get())
+        await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, again, failed):
+            await _stop_task(task)

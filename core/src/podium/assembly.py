@@ -1,0 +1,179 @@
+"""From settings to parts: each function makes one part of a node."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from podium import crypto
+from podium.errors import StartupError
+from podium.listener import Limits, TlsFiles, make_server, self_signed
+from podium.model import PROTOCOL_VERSION
+from podium.payments import (
+    FixedGasPrice,
+    LocalBroker,
+    LocalClock,
+    NoPayments,
+    PaymentSettings,
+    RandSource,
+    SenderFunds,
+    TicketPayments,
+    load_secret,
+)
+from podium.pricing import Rates
+from podium.stores.objects import ObjectStore
+from podium.telemetry.logs import make_log
+from podium.telemetry.metrics import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from podium_hookspecs import AsgiApp, Event
+    from structlog.typing import FilteringBoundLogger
+
+    from podium.config.settings import Settings
+    from podium.crypto import Signer
+    from podium.listener import PodiumServer
+    from podium.payments import Broker, Clock, GasPrice, Payments
+    from podium.stores.sqlite import Database
+
+
+@frozen(kw_only=True)
+class Overrides:
+    """What tests and benches put in place of the real thing.
+
+    Attributes:
+        plugins: Plugins given as objects, by name.
+        clock: Chain time.
+        broker: Chain view of senders.
+        gas_price: Gas price.
+        rand: Source of ticket randomness, with its secret.
+        token_secret: Secret of auth tokens.
+        now: Unix seconds.
+        allowed_networks: Networks that are not public, yet may be connected for bodies.
+    """
+
+    plugins: Mapping[str, object] = field(factory=dict)
+    clock: Clock | None = None
+    broker: Broker | None = None
+    gas_price: GasPrice | None = None
+    rand: RandSource | None = None
+    token_secret: bytes | None = None
+    now: Callable[[], float] = time.time
+    allowed_networks: tuple[str, ...] = ()
+
+
+def make_folder(folder: Path) -> None:
+    """Make the data folder, for its owner only."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the data folder {folder}: {error.strerror}; set node.data_dir"
+        raise StartupError(msg) from error
+
+
+def signer(settings: Settings) -> Signer:
+    """Hold the account's key; off chain there is none."""
+    key = settings.account.key_bytes
+    return crypto.NoSigner() if key is None else crypto.KeySigner(key)
+
+
+def public_server(settings: Settings, app: AsgiApp) -> PodiumServer:
+    """Bind the public port; its certificate names the host of the service URI."""
+    node = settings.node
+    address = node.public_address
+    tls = None
+    if node.tls_cert is not None and node.tls_key is not None:
+        tls = TlsFiles(node.tls_cert, node.tls_key)
+    elif address.tls:
+        host = urlsplit(node.advertised_uri(address.port)).hostname or address.reachable_host
+        tls = self_signed(node.data_dir, host)
+    limits = Limits(
+        head_timeout_s=settings.limits.head_timeout_s,
+        silent_per_address=settings.limits.silent_connections_per_address,
+        graceful_timeout_s=node.drain_timeout_s,
+    )
+    server = make_server(app, address.host, address.port, tls if address.tls else None, limits)
+    server.bind()
+    return server
+
+
+def admin_server(settings: Settings, app: AsgiApp) -> PodiumServer:
+    """Bind the admin port: plain text, meant for loopback."""
+    address = settings.node.admin_address
+    server = make_server(app, address.host, address.port, None, Limits(graceful_timeout_s=1))
+    server.bind()
+    return server
+
+
+def payments(
+    settings: Settings,
+    overrides: Overrides,
+    recipient: bytes,
+    database: Database,
+    emit: Callable[[Event], None],
+) -> Payments:
+    """Ticket payments wherever there is a recipient; without one everything is free."""
+    if not any(recipient):
+        return NoPayments()
+    local = settings.chain.local
+    funds = SenderFunds(local.deposit_wei, local.reserve_wei, pool_size=local.pool_size)
+    return TicketPayments.build(
+        PaymentSettings(
+            recipient=recipient,
+            ticket_ev=settings.payments.ticket_ev_wei,
+            max_face_value=settings.payments.max_face_value_wei,
+        ),
+        rand=overrides.rand or RandSource(load_secret(settings.node.data_dir)),
+        clock=overrides.clock or LocalClock(overrides.now, local.block_seconds),
+        broker=overrides.broker or LocalBroker(funds),
+        gas_price=overrides.gas_price or FixedGasPrice(local.gas_price_wei),
+        store=database,
+        on_event=emit,
+    )
+
+
+def rates(settings: Settings) -> Rates:
+    """Read the configured prices."""
+    payments = settings.payments
+    return Rates(
+        default=payments.wei_per_pixel,
+        gateways={"0x" + g.address_bytes.hex(): g.wei_per_pixel for g in payments.per_gateway},
+        auto_adjust=payments.auto_adjust_price,
+    )
+
+
+def objects(settings: Settings) -> ObjectStore:
+    """Make the store of finished renditions."""
+    storage = settings.storage
+    return ObjectStore(
+        storage.memory_limit_mb * 2**20,
+        ttl_s=storage.object_ttl_s,
+        monotonic=time.monotonic,
+        objects_per_folder=storage.objects_per_folder,
+    )
+
+
+def telemetry(settings: Settings, orchestrator_id: str) -> Telemetry:
+    """Make the metrics; a node with an account is known by it, as the reference's are."""
+    host = socket.gethostname()
+    return Telemetry(
+        node_id=host if orchestrator_id == "offchain" else f"{orchestrator_id}-{host}",
+        version=PROTOCOL_VERSION,
+        per_stream=settings.node.metrics_per_stream,
+    )
+
+
+def log(settings: Settings) -> FilteringBoundLogger:
+    """Make the log; the account's key never appears in it."""
+    key = settings.account.private_key
+    return make_log(
+        log_format=settings.node.log_format,
+        level=settings.node.log_level,
+        secrets=() if key is None else (key.reveal, key.reveal.removeprefix("0x")),
+    )

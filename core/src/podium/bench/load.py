@@ -1,0 +1,265 @@
+"""A lean HTTP/2 client that loads a server: frames by hand, one thread per connection.
+
+A comfortable client would be slower than the server it measures and so hide it. This one encodes
+heads with hpack, sends bodies in ready-made frames, and keeps to the server's flow control.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import hpack
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_BYTES = 16384
+HEAD_BYTES = 9
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    0,
+    1,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+)
+END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+INITIAL_WINDOW_SETTING = 4
+DEFAULT_WINDOW = 65535
+OUR_WINDOW = 2**30
+
+
+class LoadError(Exception):
+    """The server did not answer as it should."""
+
+
+@frozen
+class Request:
+    """One request: path, extra headers, body."""
+
+    path: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = field(default=b"", repr=False)
+
+
+@frozen
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: HTTP status.
+        head_s: Seconds from the request's last byte sent to the answer's head.
+        total_s: Seconds from the request's first byte to the answer's end.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    head_s: float
+    total_s: float
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return a frame."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+@define
+class Connection:
+    """One HTTP/2 connection over TLS, one request at a time, blocking."""
+
+    sock: ssl.SSLSocket
+    encoder: hpack.Encoder = field(factory=hpack.Encoder)
+    decoder: hpack.Decoder = field(factory=hpack.Decoder)
+    window: int = DEFAULT_WINDOW
+    stream_window: int = DEFAULT_WINDOW
+    initial_window: int = DEFAULT_WINDOW
+    next_stream: int = 1
+    buffer: bytearray = field(factory=bytearray)
+
+    @classmethod
+    def open(cls, host: str, port: int) -> Connection:
+        """Connect; the certificate is not verified, as gateways do."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        raw = socket.create_connection((host, port), timeout=30)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = cls(context.wrap_socket(raw))
+        window = frame(WINDOW_UPDATE, 0, 0, OUR_WINDOW.to_bytes(4, "big"))
+        settings = INITIAL_WINDOW_SETTING.to_bytes(2, "big") + OUR_WINDOW.to_bytes(4, "big")
+        connection.sock.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + window)
+        while connection._read_frame()[0] != SETTINGS:
+            pass
+        return connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.sock.close()
+
+    def request(self, request: Request) -> Answer:
+        """Send a request and wait for the whole answer."""
+        started_s = time.perf_counter()
+        stream, self.next_stream = self.next_stream, self.next_stream + 2
+        self.stream_window = self.initial_window
+        head = self.encoder.encode(
+            [
+                (":method", "POST"),
+                (":scheme", "https"),
+                (":authority", "127.0.0.1"),
+                (":path", request.path),
+                *request.headers,
+            ],
+            huffman=False,
+        )
+        self._send_head(stream, head, end=not request.body)
+        if request.body:
+            self._send_body(stream, request.body)
+        return self._answer(stream, started_s)
+
+    def _send_head(self, stream: int, head: bytes, *, end: bool) -> None:
+        pieces = [head[i : i + FRAME_BYTES] for i in range(0, len(head), FRAME_BYTES)]
+        out = bytearray()
+        for index, piece in enumerate(pieces):
+            flags = END_HEADERS if index == len(pieces) - 1 else 0
+            if index == 0:
+                flags |= END_STREAM if end else 0
+            out += frame(HEADERS if index == 0 else CONTINUATION, flags, stream, piece)
+        self.sock.sendall(out)
+
+    def _send_body(self, stream: int, body: bytes) -> None:
+        sent = 0
+        while sent < len(body):
+            room = min(self.window, self.stream_window)
+            if room <= 0:
+                self._read_frame()
+                continue
+            part = body[sent : sent + room]
+            out = bytearray()
+            for start in range(0, len(part), FRAME_BYTES):
+                piece = part[start : start + FRAME_BYTES]
+                last = sent + start + len(piece) == len(body)
+                out += frame(DATA, END_STREAM if last else 0, stream, piece)
+            self.sock.sendall(out)
+            sent += len(part)
+            self.window -= len(part)
+            self.stream_window -= len(part)
+
+    def _answer(self, stream: int, started_s: float) -> Answer:
+        sent_s = time.perf_counter()
+        status, head_s, body = 0, 0.0, bytearray()
+        while True:
+            kind, flags, number, payload = self._read_frame()
+            if kind == HEADERS and number == stream:
+                fields = dict(self.decoder.decode(payload, raw=True))
+                if b":status" in fields:
+                    status, head_s = int(fields[b":status"]), time.perf_counter() - sent_s
+            elif kind == DATA and number == stream:
+                body += payload
+            elif kind in (RST_STREAM, GOAWAY):
+                raise LoadError(f"the server ended the stream: frame {kind}, {payload.hex()}")
+            if number == stream and kind in (HEADERS, DATA) and flags & END_STREAM:
+                return Answer(status, bytes(body), head_s, time.perf_counter() - started_s)
+
+    def _read_frame(self) -> tuple[int, int, int, bytes]:
+        while len(self.buffer) < HEAD_BYTES:
+            self._fill()
+        size = int.from_bytes(self.buffer[:3], "big")
+        while len(self.buffer) < HEAD_BYTES + size:
+            self._fill()
+        kind, flags = self.buffer[3], self.buffer[4]
+        number = int.from_bytes(self.buffer[5:HEAD_BYTES], "big")
+        payload = bytes(self.buffer[HEAD_BYTES : HEAD_BYTES + size])
+        del self.buffer[: HEAD_BYTES + size]
+        self._handle(kind, flags, number, payload)
+        return kind, flags, number, payload
+
+    def _fill(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise LoadError("the server closed the connection")
+        self.buffer += data
+
+    def _handle(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if kind == WINDOW_UPDATE:
+            step = int.from_bytes(payload, "big")
+            if number == 0:
+                self.window += step
+            elif number == self.next_stream - 2:
+                self.stream_window += step
+        elif kind == SETTINGS and not flags & ACK:
+            for at in range(0, len(payload), 6):
+                if int.from_bytes(payload[at : at + 2], "big") == INITIAL_WINDOW_SETTING:
+                    self.initial_window = int.from_bytes(payload[at + 2 : at + 6], "big")
+            self.sock.sendall(frame(SETTINGS, ACK, 0, b""))
+        elif kind == PING and not flags & ACK:
+            self.sock.sendall(frame(PING, ACK, 0, payload))
+
+
+@frozen
+class LoadResult:
+    """What a load found.
+
+    Attributes:
+        seconds: Wall-clock time of all requests.
+        latencies_s: Of each request, in no order.
+    """
+
+    seconds: float
+    latencies_s: Sequence[float] = field(repr=False)
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return len(self.latencies_s) / self.seconds
+
+    def percentile_s(self, percent: int) -> float:
+        """Latency in seconds below which ``percent`` of the requests stay."""
+        if len(self.latencies_s) == 1:
+            return self.latencies_s[0]
+        return statistics.quantiles(self.latencies_s, n=100, method="inclusive")[percent - 1]
+
+
+def run_load(host: str, port: int, work: Sequence[Iterable[Request]]) -> LoadResult:
+    """Send lists of requests, each list over a connection of its own, side by side.
+
+    Raises:
+        LoadError: an answer was not a 200, or none came.
+    """
+    latencies: list[float] = []
+    errors: list[Exception] = []
+
+    def one(connection: Connection, requests: Iterable[Request]) -> None:
+        try:
+            for request in requests:
+                answer = connection.request(request)
+                if answer.status != 200:
+                    raise LoadError(f"{answer.status}: {answer.body[:200]!r}")
+                latencies.append(answer.total_s)
+        except (LoadError, OSError) as error:
+            errors.append(error)
+
+    connections = [Connection.open(host, port) for _ in work]
+    threads = [
+        threading.Thread(target=one, args=pair) for pair in zip(connections, work, strict=True)
+    ]
+    started_s = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - started_s
+    for connection in connections:
+        connection.close()
+    if errors:
+        raise LoadError(str(errors[0])) from errors[0]
+    return LoadResult(seconds, latencies)

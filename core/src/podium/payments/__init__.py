@@ -1,0 +1,28 @@
+"""Probabilistic payments: tickets offered, checked, credited; winners kept."""
+
+from podium.payments.facade import NoPayments, Payments, TicketPayments
+from podium.payments.intake import Receipt
+from podium.payments.ledger import Ledger
+from podium.payments.local import FixedGasPrice, LocalBroker, LocalClock
+from podium.payments.params import PaymentSettings, RandSource
+from podium.payments.ports import Broker, Clock, GasPrice, SenderFunds, TicketStore
+from podium.payments.secret import load_secret
+
+__all__ = [
+    "Broker",
+    "Clock",
+    "FixedGasPrice",
+    "GasPrice",
+    "Ledger",
+    "LocalBroker",
+    "LocalClock",
+    "NoPayments",
+    "PaymentSettings",
+    "Payments",
+    "RandSource",
+    "Receipt",
+    "SenderFunds",
+    "TicketPayments",
+    "TicketStore",
+    "load_secret",
+]

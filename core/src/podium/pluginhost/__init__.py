@@ -1,0 +1,16 @@
+"""Plugins: found by metadata, imported only when enabled, kept apart from each other."""
+
+from podium.pluginhost.call import PluginFailure
+from podium.pluginhost.context import HostContext, NodeFacts
+from podium.pluginhost.host import PluginHost, Services
+from podium.pluginhost.status import PluginState, PluginStatus
+
+__all__ = [
+    "HostContext",
+    "NodeFacts",
+    "PluginFailure",
+    "PluginHost",
+    "PluginState",
+    "PluginStatus",
+    "Services",
+]

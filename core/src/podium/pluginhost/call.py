@@ -1,0 +1,177 @@
+"""The only place where plugins' hooks are called.
+
+pluggy keeps and checks the implementations; the calls step around its own,
+which neither says which plugin answered nor survives one that raises. Within
+a kind of hook the order is that of the TOML: the operator ranks decisions,
+so ordering marks and wrappers of plugins are refused when they are loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pluggy
+from attrs import frozen
+from podium_hookspecs import PluginError, specs
+
+from podium.errors import PodiumError
+
+T = TypeVar("T")
+PREFIX = "podium_"
+_MARKS = ("tryfirst", "trylast", "wrapper", "hookwrapper")
+
+
+class PluginFailure(PodiumError):
+    """A plugin did not do what it was asked.
+
+    Attributes:
+        plugin: Its name.
+        what: The step that failed: a hook's name, ``import``, ...
+        cause: What was raised, None when the host found the fault.
+    """
+
+    code = "plugin"
+
+    def __init__(
+        self, plugin: str, what: str, reason: str, cause: BaseException | None = None
+    ) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.plugin = plugin
+        self.what = what
+        self.cause = cause
+
+
+@frozen
+class _Call:
+    """One implementation, ready to be called with what it takes."""
+
+    plugin: str
+    function: Callable[..., Any]
+    argnames: tuple[str, ...]
+
+    def __call__(self, arguments: dict[str, object]) -> Any:
+        return self.function(*[arguments[name] for name in self.argnames])
+
+
+def attempt(plugin: str, what: str, func: Callable[[], T]) -> T:
+    """Run a plugin's code; whatever it raises becomes a ``PluginFailure`` that names it."""
+    try:
+        return func()
+    except (Exception, SystemExit) as error:
+        raise PluginFailure(plugin, what, _reason(error), error) from error
+
+
+async def attempt_async(
+    plugin: str, what: str, func: Callable[[], Awaitable[T]], timeout_s: float
+) -> T:
+    """Await a plugin's code for a bounded time; see ``attempt``."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await func()
+    except TimeoutError as error:
+        raise PluginFailure(plugin, what, f"no answer within {timeout_s:g} s", error) from error
+    except Exception as error:
+        raise PluginFailure(plugin, what, _reason(error), error) from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PluginError | PodiumError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+class Hooks:
+    """The hooks of all loaded plugins."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(specs.PROJECT)
+        self._manager.add_hookspecs(specs)
+        self._calls: dict[str, list[_Call]] = {}
+
+    def register(self, name: str, plugin: object) -> None:
+        """Take a plugin's implementations, after those of the plugins before it.
+
+        Raises:
+            PluginFailure: one of them can never be called as the contract says.
+        """
+        for hook, function, marks in self._implementations(name, plugin):
+            self._check(name, hook, function, marks)
+        attempt(name, "hooks", lambda: self._manager.register(plugin, name))
+        for hook in self._known():
+            for impl in getattr(self._manager.hook, hook).get_hookimpls():
+                if impl.plugin_name == name:
+                    call = _Call(name, impl.function, tuple(impl.argnames))
+                    self._calls.setdefault(hook, []).append(call)
+
+    def forget(self, name: str) -> None:
+        """Never call a plugin again."""
+        for hook, calls in self._calls.items():
+            self._calls[hook] = [call for call in calls if call.plugin != name]
+
+    def ask(self, name: str, hook: str, **arguments: object) -> list[Any]:
+        """Call one plugin's implementations of a register hook; return what is not None.
+
+        Raises:
+            PluginFailure: it raised.
+        """
+        calls = [call for call in self._calls.get(hook, ()) if call.plugin == name]
+        results = [attempt(name, hook, lambda call=call: call(arguments)) for call in calls]  # type: ignore[misc]
+        return [result for result in results if result is not None]
+
+    def decide(self, hook: str, **arguments: object) -> Iterator[tuple[str, Any]]:
+        """Call a decide hook plugin by plugin; yield each answer with its plugin.
+
+        The caller stops at the first answer it takes.
+
+        Raises:
+            PluginFailure: one raised before any answer was taken.
+        """
+        for call in self._calls.get(hook, ()):
+            answer = attempt(call.plugin, hook, lambda call=call: call(arguments))  # type: ignore[misc]
+            if answer is not None:
+                yield call.plugin, answer
+
+    def observe(self, hook: str, **arguments: object) -> Iterator[PluginFailure]:
+        """Call an observe hook of every plugin; yield the failures."""
+        for call in self._calls.get(hook, ()):
+            try:
+                attempt(call.plugin, hook, lambda call=call: call(arguments))  # type: ignore[misc]
+            except PluginFailure as failure:
+                yield failure
+
+    def _known(self) -> list[str]:
+        return [name for name in vars(self._manager.hook) if name.startswith(PREFIX)]
+
+    def _implementations(
+        self, name: str, plugin: object
+    ) -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
+        for attribute in dir(plugin):
+            marks = self._manager.parse_hookimpl_opts(plugin, attribute)
+            if marks is not None:
+                yield marks["specname"] or attribute, getattr(plugin, attribute), dict(marks)
+            elif attribute.startswith(PREFIX) and inspect.isroutine(getattr(plugin, attribute)):
+                raise PluginFailure(name, attribute, "is not marked with @hookimpl")
+
+    def _check(
+        self, name: str, hook: str, function: Callable[..., Any], marks: dict[str, Any]
+    ) -> None:
+        """Refuse what pluggy lets through and would then go wrong without a word."""
+        if hook not in self._known():
+            raise PluginFailure(name, hook, "there is no such hook")
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise PluginFailure(name, hook, "is async; hooks are synchronous")
+        marked = [mark for mark in _MARKS if marks.get(mark)]
+        if marked:
+            reason = f"{marked[0]} is not allowed; the order of the configuration file decides"
+            raise PluginFailure(name, hook, reason)
+        spec = getattr(self._manager.hook, hook).spec.argnames
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.default is not parameter.empty:
+                reason = f"argument {parameter.name} has a default, so it would never be passed"
+                raise PluginFailure(name, hook, reason)
+            if parameter.name not in spec:
+                reason = f"takes {parameter.name}, but the hook has {', '.join(spec) or 'nothing'}"
+                raise PluginFailure(name, hook, reason)

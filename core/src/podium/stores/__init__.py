@@ -1,0 +1,1 @@
+"""Where things are kept: objects for download, spooled bodies, the database."""

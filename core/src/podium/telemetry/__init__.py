@@ -1,0 +1,1 @@
+"""Events turned into metrics and log lines; the rest of the code only emits events."""

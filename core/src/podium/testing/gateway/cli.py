@@ -1,0 +1,216 @@
+"""``podium gateway``: send a video through orchestrators, as a Gateway would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from podium.crypto import Signer
+    from podium.testing.gateway.report import Tally
+    from podium.testing.gateway.run import StreamRun
+
+DEFAULT_LADDER = "P240p30fps16x9,P360p30fps16x9,P576p30fps16x9"
+_INTERRUPTED = 130
+
+
+class Wei(click.ParamType):  # type: ignore[type-arg]
+    """An exact amount of wei: ``1200``, ``0.5`` or ``101/100``."""
+
+    name = "wei"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Fraction:
+        """Read it, or say what is wrong."""
+        try:
+            amount = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a number of wei", param, ctx)
+        if amount < 0:
+            self.fail(f"{value!r} is negative", param, ctx)
+        return amount
+
+
+def _signer(path: Path | None, text: str | None) -> Signer:
+    """The wallet from a file or the environment; none is a Gateway off chain."""
+    from podium.crypto import KeySigner, NoSigner
+
+    if path is not None:
+        text = path.read_text().strip()
+    if not text:
+        return NoSigner()
+    try:
+        return KeySigner(bytes.fromhex(text.removeprefix("0x")))
+    except ValueError as error:
+        where = str(path) if path is not None else "PODIUM_GATEWAY_KEY"
+        raise click.ClickException(
+            f"{where} must hold a private key: 64 hexadecimal digits"
+        ) from error
+
+
+@click.command()
+@click.option(
+    "--orch-addr", metavar="URI,...", help="Orchestrators; default port 8935, default https."
+)
+@click.option("--orch-webhook", metavar="URL", help="Lists them as JSON; comes before --orch-addr.")
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A video file, a folder of segments or a media playlist.",
+)
+@click.option(
+    "--profiles",
+    default=DEFAULT_LADDER,
+    show_default=True,
+    help="Preset names, or a JSON file as livepeer_bench takes.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("gateway-out"),
+    show_default=True,
+)
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The wallet's private key in hex; or PODIUM_GATEWAY_KEY. Without one: off chain.",
+)
+@click.option("--max-price", type=Wei(), help="Most wei per pixel.  [default: any]")
+@click.option("--max-ticket-ev", type=Wei(), default="3000000000000", show_default=True)
+@click.option("--max-total-ev", type=Wei(), default="20000000000000", show_default=True)
+@click.option(
+    "--segment-seconds",
+    "segment_s",
+    type=click.FloatRange(0.5, 60),
+    default=2.0,
+    show_default=True,
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Segments in flight at a time.",
+)
+@click.option("--live", is_flag=True, help="Send at the pace of the video.")
+@click.option("--manifest-id", default=None, help="The stream's identifier.  [default: random]")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
+def gateway(source: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Send a video to Livepeer Orchestrators and write what comes back as adaptive HLS.
+
+    Writes master.m3u8, one folder per rendition, index.html and summary.json. Exits with 1 when
+    any segment failed or did not verify.
+    """
+    from podium.testing.gateway.errors import GatewayError
+
+    try:
+        run = _prepare(source, out, options)
+        summary = _run(run)
+    except GatewayError as error:
+        raise click.ClickException(str(error)) from error
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped: the session is ended and the playlists are closed.", err=True)
+        sys.exit(_INTERRUPTED)
+    except OSError as error:
+        raise click.ClickException(f"the result cannot be written: {error}") from error
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        _show(summary, out)
+    sys.exit(0 if summary["ok"] else 1)
+
+
+def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
+    import secrets
+
+    from podium.testing.gateway.client import GatewayClient
+    from podium.testing.gateway.discovery import parse_addresses
+    from podium.testing.gateway.profiles import parse_ladder
+    from podium.testing.gateway.run import StreamRun
+    from podium.testing.gateway.tickets import Caps
+
+    if not options["orch_addr"] and not options["orch_webhook"]:
+        raise click.UsageError("give --orch-addr or --orch-webhook")
+    client = GatewayClient(
+        profiles=parse_ladder(options["profiles"]),
+        manifest_id=options["manifest_id"] or secrets.token_hex(4),
+        addresses=parse_addresses(options["orch_addr"] or ""),
+        webhook=options["orch_webhook"],
+        signer=_signer(options["key_file"], _environment_key()),
+        caps=Caps(
+            max_price=options["max_price"],
+            max_ticket_ev=options["max_ticket_ev"],
+            max_total_ev=options["max_total_ev"],
+        ),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    return StreamRun(
+        client=client,
+        source=source,
+        out=out,
+        segment_s=options["segment_s"],
+        parallel=options["parallel"],
+        live=options["live"],
+    )
+
+
+def _environment_key() -> str | None:
+    import os
+
+    return os.environ.get("PODIUM_GATEWAY_KEY")
+
+
+def _run(run: StreamRun) -> dict[str, Any]:
+    """Run with a progress bar on stderr; the first Ctrl-C or SIGTERM ends it in order."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from podium.testing.gateway.media import media_seconds
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(run.source.name, total=media_seconds(run.source), said="")
+
+        def told(tally: Tally) -> None:
+            said = f"{len(tally.outcomes)} segments"
+            if tally.failures:
+                said += f", {len(tally.failures)} failed"
+            progress.update(bar, completed=tally.media_s, said=said)
+
+        run.progress = told
+        return asyncio.run(_cancelled_by_sigterm(run))
+
+
+async def _cancelled_by_sigterm(run: StreamRun) -> dict[str, Any]:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run.run()
+
+
+def _show(summary: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+
+    from podium.testing.gateway.report import tables
+
+    console = Console()
+    for table in tables(summary):
+        console.print(table)
+    for failure in summary["failures"]:
+        console.print(f"segment {failure['seq']} failed: {failure['reason']}", markup=False)
+    console.print(f"Play it: {out / 'index.html'}", markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""The transcoding itself: plain functions over PyAV that run inside a child process."""

@@ -1,0 +1,141 @@
+"""Decode once, encode every rendition in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import av
+from attrs import define, field
+
+from podium_transcode.engine.rendition import RenditionEncoder
+from podium_transcode.engine.request import Summary
+from podium_transcode.engine.source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from av import AudioStream, Packet, VideoFrame
+
+    from podium_hookspecs import Profile
+    from podium_transcode.engine.request import Encoded, EngineJob
+    from podium_transcode.engine.source import Source
+
+    Item = VideoFrame | Packet[AudioStream] | None
+
+QUEUE_ITEMS = 16
+"""Frames and packets that wait for an encoder: enough to overlap, little enough to hold."""
+
+
+def transcode(
+    descriptor: int, job: EngineJob, emit: Callable[[int, Encoded], None]
+) -> Summary:
+    """Transcode one segment.
+
+    Args:
+        descriptor: The whole segment; stays the caller's.
+        job: What to make.
+        emit: Called with a rendition's place among the profiles as soon as it is ready, from
+            the rendition's own thread, one at a time.
+
+    Returns:
+        What was decoded.
+
+    Raises:
+        PluginError: with the protocol's text as ``public``.
+    """
+    started = time.perf_counter()
+    source = open_source(descriptor, job.options)
+    lock = threading.Lock()
+
+    def emit_alone(index: int, encoded: Encoded) -> None:
+        with lock:
+            emit(index, encoded)
+
+    lanes = [
+        Lane(index, _encoder(job, source, index), emit_alone) for index in range(len(job.profiles))
+    ]
+    try:
+        _feed(source, lanes)
+    finally:
+        for lane in lanes:
+            lane.stop()
+        source.container.close()
+    for lane in lanes:
+        lane.check()
+    return Summary(source.frames, source.pixels, time.perf_counter() - started)
+
+
+def _encoder(job: EngineJob, source: Source, index: int) -> RenditionEncoder:
+    threads = thread_plan(job.profiles, job.options.threads)[index]
+    return RenditionEncoder(job.profiles[index], source, job.clip, job.options, threads)
+
+
+def thread_plan(profiles: Sequence[Profile], processors: int) -> list[int]:
+    e = os.environ.get("PLAN")
+    if e:
+        return [int(x) for x in e.split(",")]
+    return [processors for _ in profiles]
+
+
+def _feed(source: Source, lanes: Sequence[Lane]) -> None:
+    for item in source.items():
+        for lane in lanes:
+            lane.put(item)
+    for lane in lanes:
+        lane.put(None)
+
+
+@define(eq=False)
+class Lane:
+    """A rendition's thread, fed through a bounded queue."""
+
+    _index: int
+    _encoder: RenditionEncoder
+    _emit: Callable[[int, Encoded], None]
+    _queue: queue.Queue[Item] = field(factory=lambda: queue.Queue(QUEUE_ITEMS))
+    _failure: BaseException | None = None
+    _thread: threading.Thread = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"rendition-{self._index}")
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand over the next item, waiting for room; a failed lane raises its failure."""
+        self.check()
+        self._queue.put(item)
+
+    def check(self) -> None:
+        """Raise what stopped this lane, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the thread, whether it has seen the end of its items or not."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        n=os.environ.get("NICE")
+        if n:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(n.split(",")[self._index]))
+        try:
+            self._work()
+        except BaseException as failure:  # noqa: BLE001  crosses to the feeding thread
+            self._failure = failure
+            while self._queue.get() is not None:
+                pass
+        finally:
+            self._encoder.close()
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, av.VideoFrame):
+                self._encoder.take_frame(item)
+            else:
+                self._encoder.take_audio(item)
+        self._emit(self._index, self._encoder.finish())

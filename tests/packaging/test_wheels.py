@@ -1,0 +1,87 @@
+"""The distributions stand alone: a plugin without core, core without plugins."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = ROOT / ".uv/bin/uv"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(*command, cwd=None):
+    """Run a program outside the workspace's own environment; return its output."""
+    env = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    """Build each distribution's wheel with the pinned backend; return the folder."""
+    out = tmp_path_factory.mktemp("wheels")
+    for member in ("hookspecs", "core", "plugins/builtin_transcode"):
+        run(UV, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable,
+            "--out-dir", out, ROOT / member)  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def install(wheels, tmp_path):
+    """Make an empty environment with the named wheels and the pinned rest; return its bin."""
+
+    def into_empty(*names):
+        env = tmp_path / "env"
+        run(UV, "venv", "-q", "--python", sys.executable, env)
+        run(UV, "pip", "install", "-q", "-p", env / "bin/python", "--find-links", wheels,
+            "-c", ROOT / "requirements.lock", *names)  # fmt: skip
+        return env / "bin"
+
+    return into_empty
+
+
+def test_a_plugin_works_without_core(install, tmp_path):
+    python = install("podium-transcode") / "python"
+    code = (
+        "import importlib.util, podium_hookspecs, podium_transcode.plugin as p\n"
+        "assert importlib.util.find_spec('podium') is None\n"
+        "print(podium_hookspecs.API_VERSION, p.podium_config_class().__name__)"
+    )
+    assert run(python, "-W", "error", "-c", code, cwd=tmp_path).startswith("1.")
+
+
+def test_core_works_without_plugins(install, tmp_path):
+    binaries = install("podium")
+    code = (
+        "import importlib.util, podium.app\n"
+        "assert importlib.util.find_spec('podium_transcode') is None\n"
+        "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
+    )
+    run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
+    run(binaries / "podium", "init", "podium.toml", cwd=tmp_path)
+    listing = run(binaries / "podium", "plugins", "list", cwd=tmp_path)
+    assert "ok" not in listing
+
+
+def test_a_node_with_its_plugin_lists_it(install, tmp_path):
+    binaries = install("podium", "podium-transcode")
+    listing = run(binaries / "podium", "plugins", "list", cwd=tmp_path)
+    assert "transcode" in listing
+
+
+def test_wheels_carry_types_and_nothing_else(wheels):
+    from zipfile import ZipFile
+
+    for wheel in wheels.glob("*.whl"):
+        names = ZipFile(wheel).namelist()
+        package = wheel.name.split("-")[0]
+        assert f"{package}/py.typed" in names
+        roots = {name.split("/")[0].split("-")[0] for name in names}
+        assert roots == {package}, f"{wheel.name} installs {roots}"
