@@ -33,7 +33,7 @@ docs: setup ## Build docs/_build/html; a warning is an error
 	@echo "docs/_build/html/index.html"
 
 bench: setup ## Measure, side by side with the bare parts
-	for part in transcode tickets segments sessions; do $(BIN)/podium bench $$part || exit 1; done
+	$(BIN)/podium bench all
 
 all: lint type docs test ## Everything that CI checks
 

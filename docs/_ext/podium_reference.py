@@ -5,7 +5,7 @@ Directives, for MyST pages:
 * ``{podium-config}``: a table per section of the node's configuration.
 * ``{podium-plugin-config} NAME``: the section of one plugin, by its entry point.
 * ``{podium-commands}``: every command with its help and options.
-* ``{podium-metrics}``: every series of ``/metrics``.
+* ``{podium-metrics} network|podium``: the series of ``/metrics``.
 
 It also lets the short names that annotations use (``Price``, ``AsyncIterator``)
 find their targets, or stay plain text when they are the standard library's.
@@ -181,9 +181,32 @@ class Commands(Markdown):
 
     def text(self) -> str:
         """A heading per command."""
-        from podium.cli import main
+        from podium.cli import cli
 
-        return "\n".join(_commands(main, "podium"))
+        return "\n".join(_commands(cli, "podium"))
+
+
+# -- metrics ------------------------------------------------------------------------------------
+
+
+class MetricsTable(Markdown):
+    """The series of ``/metrics``: ``network`` for the reference's names, ``podium`` for ours."""
+
+    required_arguments = 1
+
+    def text(self) -> str:
+        """A row per family."""
+        from podium.telemetry import families
+
+        network = [families.VERSIONS, *families.reference(per_stream=True)]
+        specs = network if self.arguments[0] == "network" else list(families.OWN)
+        rows = []
+        for spec in sorted(specs, key=lambda spec: spec.name):
+            bounds = " ".join(f"{bound:g}" for bound in spec.buckets)
+            what = _escape(spec.help).rstrip(".") + (f"; buckets {bounds}" if bounds else "") + "."
+            labels = ", ".join(f"`{label}`" for label in spec.labels)
+            rows.append((f"`{spec.name}`", spec.kind, labels, what))
+        return _table(("name", "type", "labels", "what it counts"), rows)
 
 
 # -- short names --------------------------------------------------------------------------------
@@ -232,6 +255,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("podium-config", Config)
     app.add_directive("podium-plugin-config", PluginConfig)
     app.add_directive("podium-commands", Commands)
+    app.add_directive("podium-metrics", MetricsTable)
     app.connect("missing-reference", resolve_short_name)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
     app.connect("autodoc-process-docstring", show_colons, priority=600)

@@ -12,6 +12,8 @@ from podium.config import settings
 PYPROJECTS = ("pyproject.toml", *(f"{m}/pyproject.toml" for m in ("hookspecs", "core")))
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 TEXT = {".py", ".pyi", ".md", ".toml", ".txt", ".lock", ".yml", ".yaml", ".json", ".proto", ".html"}
+COMMON = {"/", "/tmp", "/home", "/root"}
+"""Folders that many machines have."""
 
 
 def _dependencies(root):
@@ -50,8 +52,8 @@ def test_the_lock_names_no_place(root):
 
 
 def test_no_file_names_the_machine_it_was_made_on(root, tracked_files):
-    places = {str(p) for p in (root, root.parent, Path.home()) if len(str(p)) > len("/tmp")}
-    places = {re.compile(rf"(?<![\w.]){re.escape(place)}(?:/|\b)") for place in places}
+    places = {str(path) for path in (root, root.parent, Path.home()) if str(path) not in COMMON}
+    places = {re.compile(rf"(?<![\w.]){re.escape(place)}\b") for place in places}
     option = re.compile(r"--(?:extra-)?index-" r"url")
     found = []
     for path in tracked_files:

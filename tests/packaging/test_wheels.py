@@ -65,7 +65,7 @@ def test_core_works_without_plugins(install, tmp_path):
         "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
     )
     run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
-    run(binaries / "podium", "init", "podium.toml", cwd=tmp_path)
+    run(binaries / "podium", "init", cwd=tmp_path)
     listing = run(binaries / "podium", "plugins", "list", cwd=tmp_path)
     assert "ok" not in listing
 

@@ -1,6 +1,7 @@
 """Hostile and clumsy clients: refused one by one, while others are served."""
 
 import asyncio
+import contextlib
 
 import hyperframe.frame as frames
 import pytest
@@ -183,9 +184,7 @@ async def test_rapid_resets_are_sent_away(serve, apps, connect, reading):
             assert await other.answer(other.request()) == 200
     await calmed(client)
     assert await other.answer(other.request()) == 200
-    async with asyncio.timeout(5):
-        while running or server.server_state.tasks:
-            await asyncio.sleep(0.01)
+    await apps.eventually(lambda: not (running or server.server_state.tasks))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ async def test_rapid_resets_are_sent_away(serve, apps, connect, reading):
         frames.PingFrame(0, opaque_data=b"12345678"),
         frames.SettingsFrame(0, settings={3: 100}),
         frames.PriorityFrame(1, depends_on=0, stream_weight=1),
-        frames.ExtensionFrame(0xAA, 0, body=b"?"),
+        frames.ExtensionFrame(0xAA, 0),
         frames.WindowUpdateFrame(0, window_increment=1),
         frames.DataFrame(1, data=b""),
     ],
@@ -292,9 +291,8 @@ async def test_silent_connections_are_bounded_by_number(serve, apps, dial, conne
     silent = [await dial(server.port, tls=tls) for _ in range(5)]
     async with asyncio.timeout(5):
         for reader, _ in silent[:2]:
-            with pytest.raises(ConnectionError):
-                assert await reader.read() != b""
-                raise ConnectionError
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
     for reader, writer in silent[2:]:  # silent for as long as they like
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")

@@ -34,8 +34,13 @@ def test_face_value_without_a_gas_price_is_a_hundred_tickets():
 def test_face_value_is_cut_to_float_and_maximum():
     cost = 350_000 * GWEI
     assert face_value(settings(redeem_gas=350_000), GWEI, 3 * cost) == 3 * cost
-    assert face_value(settings(redeem_gas=350_000, max_face_value=2 * cost), GWEI, PLENTY) == 2 * cost
-    assert face_value(settings(redeem_gas=350_000, max_face_value=500 * cost), GWEI, PLENTY) == 100 * cost
+    assert (
+        face_value(settings(redeem_gas=350_000, max_face_value=2 * cost), GWEI, PLENTY) == 2 * cost
+    )
+    assert (
+        face_value(settings(redeem_gas=350_000, max_face_value=500 * cost), GWEI, PLENTY)
+        == 100 * cost
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,7 @@ def test_face_value_is_cut_to_float_and_maximum():
     ],
 )
 def test_insufficient_reserve(values, gas_price, floated):
-    with pytest.raises(SenderError, match="^insufficient sender reserve$"):
+    with pytest.raises(SenderError, match=r"^insufficient sender reserve$"):
         face_value(settings(**values), gas_price, floated)
 
 

@@ -265,7 +265,9 @@ def test_a_draw_equal_to_the_threshold_loses():
 def test_the_checker_tells_signers_apart_after_it_has_learned_the_key():
     shared, _, _ = vector_terms(VECTORS[1])
     stranger = KeySigner(b"\x01" * 32)
-    good = [TicketSenderParams(n, bytes.fromhex(t[1])) for n, t in enumerate(VECTORS[1]["tickets"], 1)]
+    good = [
+        TicketSenderParams(n, bytes.fromhex(t[1])) for n, t in enumerate(VECTORS[1]["tickets"], 1)
+    ]
     foreign = TicketSenderParams(4, stranger.sign_digest(shared.ticket_hash(4)))
     swapped = TicketSenderParams(1, good[1].signature)
     checked = SignatureChecker(shared).check([foreign, good[0], foreign, swapped, good[1]])

@@ -102,11 +102,17 @@ def parse_settings(
             values[name] = structure(kind, document.get(name, {}), source)
         except Invalid as error:
             problems += error.under(name)
-    plugins = parse_plugins(document.get("plugins", {}), source, problems)
+    plugins = _parse_plugins(document.get("plugins", {}), source, problems)
     if problems:
         raise ConfigInvalid([f"{where}: {text}" for where, text in problems])
     given = frozenset(_leaves(document, ""))
     return Settings(**values, plugins=plugins, path=path, given=given)
+
+
+def salvage_plugins(document: Mapping[str, Any], path: Path) -> dict[str, PluginSettings]:
+    """Return the plugins' sections that can be read, whatever else is wrong with the document."""
+    source = Source(path.parent.absolute(), {})
+    return _parse_plugins(document.get("plugins", {}), source, [])
 
 
 def _check_top(document: Mapping[str, Any]) -> list[Problem]:
@@ -120,7 +126,7 @@ def _check_top(document: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def parse_plugins(
+def _parse_plugins(
     table: object, source: Source, problems: list[Problem]
 ) -> dict[str, PluginSettings]:
     """Split ``[plugins.*]`` into the host's keys and the plugins' own, in file order."""

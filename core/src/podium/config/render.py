@@ -143,7 +143,9 @@ def toml(value: Any) -> str:
             return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
         case Sequence() | frozenset() if not isinstance(value, str):
             return "[" + ", ".join(toml(item) for item in value) + "]"
-        case _ if attrs.has(type(value)) and not isinstance(value, Secret):
+        case Secret() | str() | Path():
+            return json.dumps(str(value), ensure_ascii=False)
+        case _ if attrs.has(type(value)):
             return toml(attrs.asdict(value, recurse=False))
         case _:
             return json.dumps(str(value), ensure_ascii=False)

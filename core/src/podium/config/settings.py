@@ -6,7 +6,6 @@ the operator wrote, checked; what follows from several of them is a property.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +25,6 @@ from podium.model import MAX_BODY_BYTES, SESSION_IDLE_S
 
 CONFIG_VERSION = 1
 ADMIN_PORT = 7935
-SHARED_MEMORY = Path("/dev/shm")
 
 Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -335,9 +333,7 @@ class StorageSettings:
     spool_dir: Path | None = field(
         default=None,
         converter=_optional_file,
-        metadata=_help(
-            "Folder for segments while they are worked on; else /dev/shm, else spool in data_dir."
-        ),
+        metadata=_help("Folder for segments while they are worked on; without one, memory."),
     )
 
 
@@ -349,9 +345,6 @@ class LimitsSettings:
         default=MAX_BODY_BYTES,
         validator=[validators.ge(1), validators.le(MAX_BODY_BYTES)],
         metadata=_help("Largest segment; it may only be lowered."),
-    )
-    max_connections: int = field(
-        default=4096, validator=validators.ge(1), metadata=_help("Connections at a time.")
     )
     silent_connections_per_address: int = field(
         default=256,
@@ -406,12 +399,3 @@ class Settings:
     def base_dir(self) -> Path:
         """What relative paths of the file are relative to."""
         return Path() if self.path is None else self.path.parent
-
-    @property
-    def spool_folder(self) -> Path:
-        """Where bodies are spooled: as configured, else memory, else the data folder."""
-        if self.storage.spool_dir is not None:
-            return self.storage.spool_dir
-        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
-            return SHARED_MEMORY
-        return self.node.data_dir / "spool"

@@ -63,13 +63,13 @@ class FieldDecoder(Decoder):
         self._cached_at = 0
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """Decode one block; see the base class."""
+        """Decode one block into byte strings, whatever ``raw`` says."""
         if self._cached_at != self._table.changes:
             self._cache.clear()
             self._cached_at = self._table.changes
         if (known := self._cache.get(data)) is not None:
             return known
-        fields = list(super().decode(data, raw))
+        fields = list(super().decode(data, raw=True))
         unchanged = self._cached_at == self._table.changes
         if unchanged and len(data) <= _CACHED_BLOCK_BYTES and len(self._cache) < _CACHED_BLOCKS:
             self._cache[bytes(data)] = fields

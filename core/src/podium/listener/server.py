@@ -32,6 +32,7 @@ class PodiumServer(uvicorn.Server):
         stopping: Set before connections are told to go, so that long replies
             can end by themselves.
         ready: Set once connections are accepted.
+        port: The port; the chosen one once bound, if 0 was asked for.
     """
 
     def __init__(self, config: ListenerConfig) -> None:
@@ -39,14 +40,10 @@ class PodiumServer(uvicorn.Server):
         self.limits = config.limits
         self._config = config
         self.server_state = self._state = ListenerState(config.limits)
+        self.port = config.port
         self.stopping = asyncio.Event()
         self.ready = asyncio.Event()
         self._sockets: list[socket.socket] = []
-
-    @property
-    def port(self) -> int:
-        """The bound port."""
-        return int(self._sockets[0].getsockname()[1])
 
     def bind(self) -> None:
         """Take the port, before anything else starts.
@@ -56,7 +53,8 @@ class PodiumServer(uvicorn.Server):
             ListenError: The address is no good.
         """
         if not self._sockets:
-            self._sockets = bind(self.config.host, self.config.port, self.config.backlog)
+            self._sockets = _bound(self.config.host, self.config.port, self.config.backlog)
+        self.port = int(self._sockets[0].getsockname()[1])
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until ``stop`` and drained.
@@ -109,10 +107,12 @@ class PodiumServer(uvicorn.Server):
         if not self.force_exit:
             await asyncio.sleep(_FAREWELL_S)
         await super().shutdown(sockets)
+        if self.server_state.tasks or self.server_state.connections:
+            for task in list(self.server_state.tasks):
+                task.cancel()
+            await asyncio.sleep(_FAREWELL_S)  # for streams to tell their clients
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        for task in list(self.server_state.tasks):
-            task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,7 +120,7 @@ class PodiumServer(uvicorn.Server):
         yield
 
 
-def bind(host: str, port: int, backlog: int) -> list[socket.socket]:
+def _bound(host: str, port: int, backlog: int) -> list[socket.socket]:
     """Bind every address of a host; an empty host is all interfaces.
 
     Raises:

@@ -57,7 +57,8 @@ class Payments(Protocol):
         """Check a payment, keep its winners, credit its tickets to a key.
 
         Raises:
-            PaymentError: refused, with the text for the sender (HTTP 400).
+            PaymentError: refused, with the text for the sender (HTTP 400). Tickets before the
+                first bad one may have been credited, and stay so.
             StoreError: winners could not be kept; nothing was credited.
         """
 
@@ -175,15 +176,12 @@ class TicketPayments:
         """See :meth:`Payments.receive`."""
         try:
             receipt = await self.intake.receive(payment, key)
+            self._received(payment, key, receipt)
+            if receipt.error is not None:
+                raise receipt.error
         except PaymentError as error:
             self._refused(payment, key, error)
             raise
-        if receipt.tickets:
-            self.on_event(
-                PaymentReceived(
-                    payment.sender, key, receipt.tickets, receipt.winners, receipt.expected_value
-                )
-            )
         return receipt
 
     def charge(self, payment: Payment, key: str, quoted: Fraction) -> Fraction:
@@ -215,6 +213,13 @@ class TicketPayments:
     async def drain(self) -> None:
         """See :meth:`Payments.drain`."""
         await self.intake.drain()
+
+    def _received(self, payment: Payment, key: str, receipt: Receipt) -> None:
+        if receipt.tickets or receipt.winners:
+            value = receipt.expected_value
+            self.on_event(
+                PaymentReceived(payment.sender, key, receipt.tickets, receipt.winners, value)
+            )
 
     def _refused(self, payment: Payment, key: str, error: PaymentError) -> None:
         by_ticket = isinstance(error, TicketError)

@@ -42,11 +42,20 @@ STORE_TIMEOUT_S = 10.0
 
 @frozen
 class Receipt:
-    """What a payment brought: tickets credited, how many of all won, exact wei credited."""
+    """What a payment brought.
+
+    Attributes:
+        tickets: Tickets credited.
+        winners: Winners kept, among all its tickets.
+        expected_value: Exact wei credited.
+        error: The last bad ticket's error: the payment is refused with it, what was credited
+            before stays.
+    """
 
     tickets: int = 0
     winners: int = 0
     expected_value: Fraction = Fraction(0)
+    error: TicketError | None = field(default=None, eq=False)
 
 
 @define
@@ -69,7 +78,7 @@ class Intake:
         A cancelled call either changed nothing or completes in the background.
 
         Raises:
-            PaymentError: it is refused; tickets before the first bad one may stay credited.
+            PaymentError: it is refused as a whole.
             StoreError: winners could not be kept; nothing was credited, all may be sent again.
         """
         if payment.ticket_params is None:
@@ -88,10 +97,7 @@ class Intake:
         )
         checked = await _check_signatures(terms, offered)
         verdict = judge(terms, checked, self.nonces, self.clock.l1_block)
-        receipt = await self._settle(terms, offered, verdict, key)
-        if verdict.error is not None:
-            raise verdict.error
-        return receipt
+        return await self._settle(terms, offered, verdict, key)
 
     async def drain(self) -> None:
         """Wait for payments that are being kept and credited."""
@@ -148,7 +154,7 @@ class Intake:
         if verdict.credited:
             price = offered.price if offered.price > 0 else None  # a price of zero fixes nothing
             self.ledger.credit(offered.sender, key, amount, price)
-        return Receipt(verdict.credited, len(verdict.winners), amount)
+        return Receipt(verdict.credited, len(verdict.winners), amount, verdict.error)
 
 
 async def _check_signatures(terms: TicketTerms, offered: Tickets) -> list[Checked]:

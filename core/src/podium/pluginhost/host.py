@@ -180,8 +180,8 @@ class PluginHost:
             if plugin is None:
                 plugin = import_plugin(name, found.get(name), sorted(found))
             self._hooks.register(name, plugin)
-            environ = self._services.environ
-            config = check_config(name, self._hooks, section, self._settings, environ)
+            base_dir, environ = self._settings.base_dir, self._services.environ
+            config = check_config(name, self._hooks, section, base_dir, environ)
             context = attempt(name, "state folder", lambda: self._make_context(name))
             self._loaded[name] = Loaded(name, plugin, config, context)
         except PluginFailure as failure:
@@ -253,6 +253,11 @@ class PluginHost:
                 for path, owner in taken
                 if _overlap(path, part.item.path)
             ]
+
+    @property
+    def facts(self) -> NodeFacts:
+        """What plugins know of the node."""
+        return self._services.facts
 
     @property
     def pipelines(self) -> dict[str, Pipeline]:

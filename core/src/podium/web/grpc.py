@@ -263,6 +263,8 @@ def _timeout_s(headers: list[tuple[bytes, bytes]]) -> float | None:
             match = _TIMEOUT.fullmatch(value)
             if match is None:
                 raise GrpcError(Status.INTERNAL, "malformed grpc-timeout")
+            if not int(match[1]):
+                raise GrpcError(Status.DEADLINE_EXCEEDED, "deadline exceeded")
             return int(match[1]) * _TIMEOUT_UNIT_S[match[2]]
     return None
 

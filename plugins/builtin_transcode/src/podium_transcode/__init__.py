@@ -1,0 +1,1 @@
+"""Podium's built-in video transcoder: a pipeline and a worker on PyAV."""

@@ -131,8 +131,10 @@ def gateway(source: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 
 def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
+    import os
     import secrets
 
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C library writes to stderr otherwise
     from podium.testing.gateway.client import GatewayClient
     from podium.testing.gateway.discovery import parse_addresses
     from podium.testing.gateway.profiles import parse_ladder
@@ -146,7 +148,7 @@ def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
         manifest_id=options["manifest_id"] or secrets.token_hex(4),
         addresses=parse_addresses(options["orch_addr"] or ""),
         webhook=options["orch_webhook"],
-        signer=_signer(options["key_file"], _environment_key()),
+        signer=_signer(options["key_file"], os.environ.get("PODIUM_GATEWAY_KEY")),
         caps=Caps(
             max_price=options["max_price"],
             max_ticket_ev=options["max_ticket_ev"],
@@ -162,12 +164,6 @@ def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
         parallel=options["parallel"],
         live=options["live"],
     )
-
-
-def _environment_key() -> str | None:
-    import os
-
-    return os.environ.get("PODIUM_GATEWAY_KEY")
 
 
 def _run(run: StreamRun) -> dict[str, Any]:

@@ -106,18 +106,26 @@ class Rpc:
     async def _call(
         self, uri: str, method: str, request: Message, reply: type[Message], timeout_s: float
     ) -> Any:
+        known = uri in self._channels
+        try:
+            return await self._call_once(uri, method, request, reply, timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                await self._forget(uri)
+                if known:  # a restarted node may show another certificate
+                    return await self._call(uri, method, request, reply, timeout_s)
+            raise OrchestratorFailed(error.details() or error.code().name) from error
+
+    async def _call_once(
+        self, uri: str, method: str, request: Message, reply: type[Message], timeout_s: float
+    ) -> Any:
         channel = await self._channel(uri)
         call = channel.unary_unary(
             _SERVICE + method,
             request_serializer=type(request).SerializeToString,
             response_deserializer=reply.FromString,
         )
-        try:
-            return await call(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.UNAVAILABLE:
-                await self._forget(uri)
-            raise OrchestratorFailed(error.details() or error.code().name) from error
+        return await call(request, timeout=timeout_s)
 
     async def _channel(self, uri: str) -> grpc.aio.Channel:
         if uri in self._channels:
@@ -141,7 +149,6 @@ class Rpc:
         return self._channels.setdefault(uri, channel)
 
     async def _forget(self, uri: str) -> None:
-        """Drop a channel: a restarted node may show another certificate."""
         if channel := self._channels.pop(uri, None):
             await channel.close(grace=None)
 

@@ -20,19 +20,19 @@ def _anonymous() -> int:
 class OutputFile:
     """An anonymous file, reached by FFmpeg under its descriptor's name."""
 
-    _descriptor: int = field(factory=_anonymous)
+    descriptor: int = field(factory=_anonymous)
 
     @property
     def path(self) -> str:
         """A name that opens the file again, for as long as it is not closed."""
-        return f"/proc/self/fd/{self._descriptor}"
+        return f"/proc/self/fd/{self.descriptor}"
 
     def read(self) -> bytes:
         """Return everything written."""
-        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        return os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
 
     def close(self) -> None:
         """Free it; safe to call twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

@@ -29,7 +29,9 @@ MAX_FOLLOWING_SIDE = 8192
 """Bound for the side that follows: a source of 8192x2 would else ask for 204 800 pixels."""
 
 
-def output_size(codec: Codec, requested: tuple[int, int], source: tuple[int, int]) -> tuple[int, int]:
+def output_size(
+    codec: Codec, requested: tuple[int, int], source: tuple[int, int]
+) -> tuple[int, int]:
     """Return the picture size of a rendition.
 
     Only the larger requested side counts: the source's longer side becomes that, and the other

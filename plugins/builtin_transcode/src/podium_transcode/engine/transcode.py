@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoFrame
 
     from podium_hookspecs import Profile
-    from podium_transcode.engine.request import Encoded, EngineJob
+    from podium_transcode.engine.request import Encoded, EngineJob, EngineOptions
     from podium_transcode.engine.source import Source
 
     Item = VideoFrame | Packet[AudioStream] | None
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 QUEUE_ITEMS = 16
 """Frames and packets that wait for an encoder: enough to overlap, little enough to hold."""
 
+MAX_ENCODER_THREADS = 16
+NICE_STEP = 3
+MAX_NICE = 9
 
-def transcode(
-    descriptor: int, job: EngineJob, emit: Callable[[int, Encoded], None]
-) -> Summary:
+
+def transcode(descriptor: int, job: EngineJob, emit: Callable[[int, Encoded], None]) -> Summary:
     """Transcode one segment.
 
     Args:
@@ -56,7 +59,8 @@ def transcode(
             emit(index, encoded)
 
     lanes = [
-        Lane(index, _encoder(job, source, index), emit_alone) for index in range(len(job.profiles))
+        Lane(index, _encoder(job, source, index), emit_alone, nice)
+        for index, nice in enumerate(niceness(job.profiles))
     ]
     try:
         _feed(source, lanes)
@@ -70,15 +74,24 @@ def transcode(
 
 
 def _encoder(job: EngineJob, source: Source, index: int) -> RenditionEncoder:
-    threads = thread_plan(job.profiles, job.options.threads)[index]
-    return RenditionEncoder(job.profiles[index], source, job.clip, job.options, threads)
+    profile = job.profiles[index]
+    return RenditionEncoder(profile, source, job.clip, job.options, encoder_threads(job.options))
 
 
-def thread_plan(profiles: Sequence[Profile], processors: int) -> list[int]:
-    e = os.environ.get("PLAN")
-    if e:
-        return [int(x) for x in e.split(",")]
-    return [processors for _ in profiles]
+def encoder_threads(options: EngineOptions) -> int:
+    """Return an encoder's threads: each may fill the processor when the others have ended."""
+    return max(1, min(options.threads, MAX_ENCODER_THREADS))
+
+
+def niceness(profiles: Sequence[Profile]) -> list[int]:
+    """Give the largest rendition the right of way.
+
+    It takes longest and its encoder alone cannot fill the processor, so the others best run in
+    the gaps it leaves and end after it, side by side.
+    """
+    order = sorted(range(len(profiles)), key=lambda i: -max(profiles[i].width, profiles[i].height))
+    steps = {index: min(place * NICE_STEP, MAX_NICE) for place, index in enumerate(order)}
+    return [steps[index] for index in range(len(profiles))]
 
 
 def _feed(source: Source, lanes: Sequence[Lane]) -> None:
@@ -96,6 +109,7 @@ class Lane:
     _index: int
     _encoder: RenditionEncoder
     _emit: Callable[[int, Encoded], None]
+    _nice: int = 0
     _queue: queue.Queue[Item] = field(factory=lambda: queue.Queue(QUEUE_ITEMS))
     _failure: BaseException | None = None
     _thread: threading.Thread = field(init=False)
@@ -120,9 +134,9 @@ class Lane:
         self._thread.join()
 
     def _run(self) -> None:
-        n=os.environ.get("NICE")
-        if n:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(n.split(",")[self._index]))
+        if self._nice and sys.platform == "linux":
+            # Linux keeps this per thread, and the encoder's own threads inherit it.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         try:
             self._work()
         except BaseException as failure:  # noqa: BLE001  crosses to the feeding thread

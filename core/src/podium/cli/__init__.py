@@ -1,0 +1,5 @@
+"""The command ``podium``."""
+
+from podium.cli.main import cli, main
+
+__all__ = ["cli", "main"]

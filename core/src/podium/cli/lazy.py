@@ -1,0 +1,91 @@
+"""A command group that imports a command only when it runs, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+from attrs import frozen
+
+from podium.errors import ConfigInvalid, PodiumError
+
+EXIT_FAILURE = 1
+EXIT_CONFIG = 2
+
+
+@frozen
+class Entry:
+    """A command that is not imported yet.
+
+    Attributes:
+        target: ``module:attribute``.
+        help: Its line in ``podium --help``.
+        extra: The extra of the distribution that it needs.
+    """
+
+    target: str
+    help: str
+    extra: str = ""
+
+
+class Failed(click.ClickException):
+    """A failure that was foreseen, said in one line or several."""
+
+    exit_code = EXIT_FAILURE
+
+    def show(self, file: Any = None) -> None:
+        """Write each line with who says it."""
+        for line in self.message.splitlines():
+            click.echo(f"podium: {line}", file=file, err=file is None)
+
+
+class Misconfigured(Failed):
+    """The configuration has problems, one a line."""
+
+    exit_code = EXIT_CONFIG
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named, not imported."""
+
+    def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names in the order they were given."""
+        del ctx
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        del ctx
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what was foreseen ends in a sentence, not in a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ConfigInvalid as error:
+            raise Misconfigured(str(error)) from error
+        except PodiumError as error:
+            raise Failed(str(error)) from error
+        except ModuleNotFoundError as error:
+            name = error.name or ""
+            entry = self.entries.get(ctx.invoked_subcommand or "")
+            if entry is None or not entry.extra or name.partition(".")[0] == "podium":
+                raise
+            advice = f"pip install 'podium[{entry.extra}]'"
+            raise Failed(f"this command needs the package {name}: {advice}") from error

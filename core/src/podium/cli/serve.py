@@ -1,0 +1,60 @@
+"""``podium serve``."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from podium.cli.options import config_option
+from podium.config.load import find_config, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from podium.app import Node
+
+
+@click.command()
+@config_option
+def serve(config_path: Path | None) -> None:
+    """Run the orchestrator until SIGTERM or Ctrl-C; a second one stops it at once."""
+    settings = load_settings(find_config(config_path))
+
+    from podium import app, assembly
+    from podium.telemetry.logs import capture_standard_logs
+
+    capture_standard_logs(assembly.log(settings), "warning")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(app.serve(settings, started=lambda node: click.echo(banner(node))))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
+def banner(node: Node) -> str:
+    """Say what runs where, in a few lines for people."""
+    settings = node.settings
+    public, admin = settings.node.public_address, settings.node.admin_address
+    how = "TLS, HTTP/1.1 and HTTP/2" if public.tls else "plain text, HTTP/1.1 and h2c"
+    price = settings.payments
+    rows = {
+        "service URI": node.service_uri,
+        "public port": f"{public.host}:{node.public.port} ({how})",
+        "admin port": f"http://{admin.reachable_host}:{node.admin.port}/metrics",
+        "pipelines": ", ".join(node.host.pipelines) or "none",
+        "paid to": node.host.facts.orchestrator_id,
+        "price": f"{price.price_per_unit} wei for {price.pixels_per_unit} pixel(s)",
+    }
+    lines = [f"podium {version('podium')} serves {node.service_uri}"]
+    lines += [f"  {name:<12} {text}" for name, text in rows.items()]
+    return "\n".join(lines)
