@@ -34,3 +34,4 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 nitpicky = True
+smartquotes = False

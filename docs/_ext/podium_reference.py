@@ -156,17 +156,18 @@ class PluginConfig(Markdown):
 # -- commands -----------------------------------------------------------------------------------
 
 
-def _option(parameter: click.Parameter) -> tuple[str, str]:
-    names = ", ".join(f"`{opt}`" for opt in (*parameter.opts, *parameter.secondary_opts))
+def _option(parameter: click.Parameter, context: click.Context) -> tuple[str, str]:
     if isinstance(parameter, click.Argument):
-        names = f"`{parameter.human_readable_name}`"
-    return names, _escape(getattr(parameter, "help", None) or "")
+        return f"`{parameter.make_metavar(context)}`", ""
+    names, what = parameter.get_help_record(context) or ("", "")
+    return f"`{names}`", _escape(what)
 
 
 def _commands(command: click.Command, path: str) -> Iterator[str]:
     help_text = inspect.cleandoc(command.help or "").replace("\b\n", "")
     if not isinstance(command, click.Group):
-        rows = [_option(p) for p in command.params if not getattr(p, "hidden", False)]
+        context = click.Context(command)
+        rows = [_option(p, context) for p in command.params if not getattr(p, "hidden", False)]
         table = _table(("option", "what it does"), rows) if rows else ""
         yield f"## `{path}`\n\n{help_text}\n\n{table}"
         return

@@ -5,12 +5,34 @@ from __future__ import annotations
 import ast
 import subprocess
 from pathlib import Path
+from statistics import median, quantiles
 
 import pytest
 from attrs import field, frozen
 
 ROOT = Path(__file__).parents[2]
 GENERATED = "wire/pb/"
+
+SIZES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def report_sizes(request):
+    """Return a function that has the distribution of sizes shown at the end of the run."""
+
+    def report(what, sizes):
+        p90 = quantiles(sizes, n=10)[-1]
+        line = f"{what}: median {median(sizes):g}, p90 {p90:.0f}, max {max(sizes)}"
+        request.config.stash.setdefault(SIZES, []).append(line)
+
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if lines := config.stash.get(SIZES, []):
+        terminalreporter.section("sizes")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @frozen

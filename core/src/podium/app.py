@@ -8,10 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define, field
-from podium_hookspecs import Mount, NodeStarted, NodeStopping
+from podium_hookspecs import Mount, NodeStarted
 
 from podium import assembly, crypto
 from podium.assembly import Overrides
@@ -19,6 +19,7 @@ from podium.errors import StartupError
 from podium.jobs.spine import Spine
 from podium.jobs.till import Till
 from podium.model import PROTOCOL_VERSION
+from podium.node import Door, Fanout, Node, serve_until_closed, stop_task, sweep
 from podium.pluginhost import NodeFacts, PluginHost, Services
 from podium.pricing import PriceBook
 from podium.sessions.registry import Sessions
@@ -29,7 +30,6 @@ from podium.telemetry.logs import EventLog
 from podium.telemetry.plugin_metrics import PluginMetrics
 from podium.telemetry.statement import Statement
 from podium.web.admin import make_admin_app
-from podium.web.asgi import send_text
 from podium.web.grpc import GrpcApp
 from podium.web.ledger import LEDGER_PATH, LedgerFace
 from podium.web.orchestrator import OrchestratorService, advertise
@@ -42,90 +42,15 @@ from podium.workers.pool import WorkerPool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from podium_hookspecs import AsgiApp, Event
     from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
-    from podium.listener import PodiumServer
     from podium.payments import Payments
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
-    from podium.web.asgi import Receive, Scope, Send
 
 HASH_THREADS = 2
-SWEEP_INTERVAL_S = 1.0
 DATABASE = "podium.sqlite3"
-
-
-@define(eq=False)
-class Node:
-    """A running orchestrator, as ``running`` gives it.
-
-    Attributes:
-        service_uri: Where peers reach it.
-        emit: Tells telemetry and plugins of an event.
-    """
-
-    settings: Settings
-    service_uri: str
-    emit: Callable[[Event], None]
-    host: PluginHost
-    pool: WorkerPool
-    sessions: Sessions
-    payments: Payments
-    book: PriceBook
-    database: Database
-    telemetry: Telemetry
-    service: OrchestratorService
-    public: PodiumServer
-    admin: PodiumServer
-    served: asyncio.Task[None]
-
-    @property
-    def ready(self) -> tuple[bool, str]:
-        """Whether it takes work, and if not, why."""
-        if self.service.draining:
-            return False, "draining"
-        if not self.service.capabilities.bits:
-            return False, "no pipeline has a worker that is up"
-        return True, "ok"
-
-    async def drain(self, reason: str) -> None:
-        """Stop advertising, finish what is in flight, for as long as the settings allow."""
-        self.service.draining = True
-        self.emit(NodeStopping(reason))
-        self.public.stop()
-        done, _ = await asyncio.wait({self.served}, timeout=self.settings.node.drain_timeout_s)
-        if not done:
-            self.public.stop_now()
-
-    async def failed(self) -> None:
-        """Return only if the public port stops by itself."""
-        await asyncio.wait({self.served})
-
-
-@define
-class _Door:
-    """The ASGI application that a port is bound with before there is anything behind it."""
-
-    app: AsgiApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.app is None:
-            await send_text(send, 503, "starting")
-        else:
-            await self.app(scope, receive, send)
-
-
-@define
-class _Fanout:
-    """Where events go: telemetry first, then whoever observes."""
-
-    listeners: list[Callable[[Event], None]] = field(factory=list)
-
-    def __call__(self, event: Event) -> None:
-        for listener in self.listeners:
-            listener(event)
 
 
 @define(eq=False)
@@ -135,9 +60,9 @@ class _Builder:
     settings: Settings
     overrides: Overrides
     stack: AsyncExitStack
-    emit: _Fanout = field(factory=_Fanout)
-    door: _Door = field(factory=_Door)
-    admin_door: _Door = field(factory=_Door)
+    emit: Fanout = field(factory=Fanout)
+    door: Door = field(factory=Door)
+    admin_door: Door = field(factory=Door)
     statement: Statement = field(factory=Statement)
     log: FilteringBoundLogger = field(init=False)
 
@@ -159,12 +84,7 @@ class _Builder:
         self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
-        database = await Database.open(settings.node.data_dir / DATABASE)
-        stack.push_async_callback(database.close)
-        payments = assembly.payments(settings, self.overrides, recipient, database, self.emit)
-        stack.push_async_callback(payments.drain)
-        rates = assembly.rates(settings)
-        book = PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
+        payments, book = await self._money(recipient, host)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
         spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
@@ -179,10 +99,7 @@ class _Builder:
             now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
         )
         self.emit.listeners.append(service.on_event)
-        for pipeline in host.pipelines.values():
-            await pipeline.start()
-            stack.push_async_callback(pipeline.close)
-        await pool.start(host.workers)
+        await self._start_work(host, pool)
         faces = self._faces(service, host, objects, orchestrator_id)
         self.door.app = public_app(
             grpc=GrpcApp(unary=service.methods, stopping=public.stopping),
@@ -191,9 +108,6 @@ class _Builder:
             results=ResultsFace(objects),
             mounts=host.mounts,
         )
-        served = await _serve(stack, public)
-        await _serve(stack, admin)
-        stack.push_async_callback(_stop_task, asyncio.create_task(_sweep(sessions, objects)))
         node = Node(
             settings=settings,
             service_uri=service_uri,
@@ -203,20 +117,30 @@ class _Builder:
             sessions=sessions,
             payments=payments,
             book=book,
-            database=database,
             telemetry=telemetry,
             service=service,
             public=public,
             admin=admin,
-            served=served,
+            served=await serve_until_closed(stack, public),
         )
-        self.admin_door.app = make_admin_app(
-            telemetry.render if settings.node.metrics else None,
-            lambda: node.ready,
-            (*host.mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")),
-        )
+        self._open_admin(node)
+        await serve_until_closed(stack, admin)
+        stack.push_async_callback(stop_task, asyncio.create_task(sweep(sessions, objects)))
         self.emit(NodeStarted(PROTOCOL_VERSION, service_uri, settings.node.max_sessions))
         return node
+
+    async def _start_work(self, host: PluginHost, pool: WorkerPool) -> None:
+        for pipeline in host.pipelines.values():
+            await pipeline.start()
+            self.stack.push_async_callback(pipeline.close)
+        await pool.start(host.workers)
+
+    def _open_admin(self, node: Node) -> None:
+        self.admin_door.app = make_admin_app(
+            node.telemetry.render if self.settings.node.metrics else None,
+            lambda: node.ready,
+            (*node.host.mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")),
+        )
 
     async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
         services = Services(
@@ -235,6 +159,14 @@ class _Builder:
         self.stack.push_async_callback(host.close)
         self.emit.listeners.append(host.emit)
         return host
+
+    async def _money(self, recipient: bytes, host: PluginHost) -> tuple[Payments, PriceBook]:
+        database = await Database.open(self.settings.node.data_dir / DATABASE)
+        self.stack.push_async_callback(database.close)
+        payments = assembly.payments(self.settings, self.overrides, recipient, database, self.emit)
+        self.stack.push_async_callback(payments.drain)
+        rates = assembly.rates(self.settings)
+        return payments, PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
 
     def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:
         """Make the workers' pool, the sessions and their results, which end together."""
@@ -295,32 +227,6 @@ async def running(settings: Settings, overrides: Overrides | None = None) -> Asy
         yield await _Builder(settings, overrides or Overrides(), stack).build()
 
 
-async def _serve(stack: AsyncExitStack, server: PodiumServer) -> asyncio.Task[None]:
-    """Serve until the stack unwinds; return once connections are accepted."""
-    task = asyncio.create_task(server.serve())
-
-    async def stop() -> None:
-        server.stop_now()
-        await asyncio.wait({task})
-
-    stack.push_async_callback(stop)
-    await server.ready.wait()
-    return task
-
-
-async def _sweep(sessions: Sessions, objects: ObjectStore) -> None:
-    """End idle sessions and drop expired results, for ever."""
-    while True:
-        await asyncio.sleep(SWEEP_INTERVAL_S)
-        await sessions.sweep()
-        objects.sweep()
-
-
-async def _stop_task(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 async def serve(settings: Settings, *, started: Callable[[Node], None] | None = None) -> None:
     """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
 
@@ -345,4 +251,4 @@ async def serve(settings: Settings, *, started: Callable[[Node], None] | None = 
         again = asyncio.create_task(signals.get())
         await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
         for task in (draining, again, failed):
-            await _stop_task(task)
+            await stop_task(task)

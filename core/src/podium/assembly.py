@@ -14,6 +14,7 @@ from podium.errors import StartupError
 from podium.listener import Limits, TlsFiles, make_server, self_signed
 from podium.model import PROTOCOL_VERSION
 from podium.payments import (
+    REDEEM_GAS,
     FixedGasPrice,
     LocalBroker,
     LocalClock,
@@ -52,6 +53,7 @@ class Overrides:
         clock: Chain time.
         broker: Chain view of senders.
         gas_price: Gas price.
+        redeem_gas: Gas of one redemption.
         rand: Source of ticket randomness, with its secret.
         token_secret: Secret of auth tokens.
         now: Unix seconds.
@@ -62,6 +64,7 @@ class Overrides:
     clock: Clock | None = None
     broker: Broker | None = None
     gas_price: GasPrice | None = None
+    redeem_gas: int = REDEEM_GAS
     rand: RandSource | None = None
     token_secret: bytes | None = None
     now: Callable[[], float] = time.time
@@ -128,6 +131,7 @@ def payments(
             recipient=recipient,
             ticket_ev=settings.payments.ticket_ev_wei,
             max_face_value=settings.payments.max_face_value_wei,
+            redeem_gas=overrides.redeem_gas,
         ),
         rand=overrides.rand or RandSource(load_secret(settings.node.data_dir)),
         clock=overrides.clock or LocalClock(overrides.now, local.block_seconds),

@@ -282,7 +282,7 @@ def test_all_problems_of_a_plugins_section_carry_its_path(tmp_path):
     assert caught.value.problems == (
         "plugins.x.lov: unknown key; did you mean low?",
         "plugins.x.token: is missing",
-        "plugins.x.either: must be one of a text, a whole number",
+        "plugins.x.either: must be a whole number or a text",
         "plugins.x.labels.a: must be a text, not a whole number",
         "plugins.x.inner[1].path: is missing",
         "plugins.x.inner[1].codec: 'mpeg2' is not a valid Codec",

@@ -25,7 +25,9 @@ def uncomment(text):
     lines = []
     for line in text.splitlines():
         body = line.removeprefix("# ")
-        is_setting = body.startswith("[[") or (" = " in body and body.split(" = ")[0].isidentifier())
+        is_setting = body.startswith("[[") or (
+            " = " in body and body.split(" = ")[0].isidentifier()
+        )
         lines.append(body if is_setting else line)
     return "\n".join(lines)
 
@@ -89,7 +91,7 @@ def test_show_masks_secrets_and_names_where_values_come_from():
 
 
 def test_values_are_written_as_toml_that_reads_back():
-    for value in (True, 3, 0.5, "a\"b\\\n", ["x", 1], {"k": "v"}):
+    for value in (True, 3, 0.5, 'a"b\\\n', ["x", 1], {"k": "v"}):
         assert tomllib.loads(f"v = {toml(value)}")["v"] == value
     assert toml(Fraction(1, 8)) == '"0.125"'
     assert toml(Fraction(7)) == "7"

@@ -100,7 +100,7 @@ class RawClient:
         self.credit = credit
         self.heads, self.trailers, self.resets = {}, {}, {}
         self.bodies = {}
-        self.ended, self.goaways = set(), []
+        self.ended, self.informed, self.goaways = set(), set(), []
         self.stalls = 0
         self.closed = False
         self.acknowledged = 0
@@ -167,6 +167,8 @@ class RawClient:
         match event:
             case h2.events.ResponseReceived():
                 self.heads[event.stream_id] = dict(event.headers)
+            case h2.events.InformationalResponseReceived():
+                self.informed.add(event.stream_id)
             case h2.events.DataReceived():
                 self.bodies.setdefault(event.stream_id, bytearray()).extend(event.data)
                 if self.credit and event.flow_controlled_length:

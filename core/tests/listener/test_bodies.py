@@ -318,6 +318,19 @@ async def test_a_sender_that_waits_hears_of_a_reset(serve, apps, connect, blocke
     await apps.eventually(lambda: hose.gone["/hose"].is_set() and not server.server_state.tasks)
 
 
+async def test_a_client_that_asks_is_told_to_continue(serve, apps, connect):
+    server = await serve(apps.echo_size)
+    client = await connect(server.port)
+    asked = client.request(headers=[("expect", "100-continue")], end=False)
+    await client.read_until(lambda: asked in client.informed)
+    await client.upload(asked, b"x")
+    assert await client.answer(asked) == 200
+    other = client.request(end=False)
+    await client.upload(other, b"x")
+    assert await client.answer(other) == 200
+    assert client.informed == {asked}
+
+
 async def test_large_replies_are_the_bytes_sent(serve, apps, run, tmp_path):
     body = bytes(range(256)) * 20_000
 

@@ -159,6 +159,22 @@ async def test_a_graceful_stop_is_bounded(apps, tls_files, connect):
     await apps.eventually(lambda: not server.server_state.tasks)
 
 
+async def test_a_cancelled_serve_leaves_nothing(apps, tls_files, connect):
+    server = make_server(apps.echo_size, "127.0.0.1", 0, tls_files)
+    serving = asyncio.create_task(server.serve())
+    await server.ready.wait()
+    client = await connect(server.port)
+    stream = client.request(end=False)
+    await apps.eventually(lambda: server.server_state.tasks)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    await client.read_until(lambda: client.closed)
+    assert stream not in client.ended
+    await apps.eventually(lambda: not server.server_state.tasks)
+    make_server(apps.echo_size, "127.0.0.1", server.port).bind()  # the port is free again
+
+
 async def test_stop_now_waits_for_nobody(apps, tls_files, connect):
     async def app(scope, receive, send):
         await asyncio.Event().wait()

@@ -113,19 +113,21 @@ async def test_a_head_that_trickles_is_given_up(serve, apps, connect, dial, vers
         drip = frames.HeadersFrame(1, data=bytes(100)).serialize()
     else:
         reader, writer = await dial(server.port, tls=version == "h1")
-        drip = b"PRI * HTTP/2.0\r\n\r\n" if version == "plain" else b"GET / HTTP/1.1\r\nhost: xxx"
+        drip = (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"
+            if version == "plain"
+            else b"GET / HTTP/1.1\r\nh: " + b"x" * 30
+        )
 
     async def trickle():
         for byte in drip:
             writer.write(bytes([byte]))
             await asyncio.sleep(0.05)
 
-    loop = asyncio.get_running_loop()
-    start_s = loop.time()
     dripping = asyncio.create_task(trickle())
     async with asyncio.timeout(5):
         answer = await reader.read()
-    assert loop.time() - start_s < 0.2 + 0.1 + 0.5
+    assert not dripping.done()
     if version == "h1":
         assert answer.startswith(b"HTTP/1.1 408 ")
     dripping.cancel()

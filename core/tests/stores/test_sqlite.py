@@ -131,7 +131,20 @@ async def test_a_failed_migration_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.undo()
     database = await Database.open(path)
     await database.add([ticket()])
+    tables = await database._run(
+        lambda: database._connection.execute("SELECT name FROM sqlite_master").fetchall()
+    )
+    assert ("ticketQueue",) in tables
+    assert ("more",) not in tables
     await database.close()
+
+
+async def test_commits_are_synchronous(database):
+    def pragma(name):
+        return database._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert await database._run(lambda: pragma("journal_mode")) == "wal"
+    assert await database._run(lambda: pragma("synchronous")) == 2
 
 
 async def test_disk_full_stores_nothing_and_says_so(database):

@@ -13,14 +13,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar, get_args, get_origin
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 from attrs import Attribute, Factory, frozen
 from cattrs import BaseConverter, Converter
 from cattrs.errors import BaseValidationError, CattrsError, StructureHandlerNotFoundError
-from cattrs.strategies import configure_union_passthrough
 from podium_hookspecs import PluginError, Secret
 
 T = TypeVar("T")
@@ -28,8 +27,6 @@ Problem = tuple[str, str]
 """A dotted path and what is wrong there."""
 
 _DECIMAL = re.compile(r"\d+(\.\d+)?")
-_SEQUENCES: frozenset[object] = frozenset({list, tuple, set, frozenset, Sequence})
-_MAPPINGS: frozenset[object] = frozenset({dict, Mapping})
 _EXPECTED = (ValueError, TypeError, PluginError, CattrsError, BaseValidationError)
 _KINDS = {
     bool: "true or false",
@@ -130,10 +127,9 @@ def _converter(source: Source) -> Converter:
     converter.register_structure_hook(Fraction, _fraction)
     converter.register_structure_hook(Path, lambda value, _: source.path(_strict(value, str)))
     converter.register_structure_hook(Secret, lambda value, _: source.secret(value))
-    configure_union_passthrough(str | int | float | bool | None, converter)
     converter.register_structure_hook_factory(attrs.has, _class_hook)
-    converter.register_structure_hook_factory(lambda t: get_origin(t) in _SEQUENCES, _list_hook)
-    converter.register_structure_hook_factory(lambda t: get_origin(t) in _MAPPINGS, _table_hook)
+    for origins, factory in _FACTORIES:
+        converter.register_structure_hook_factory(_has_origin(origins), factory)
     return converter
 
 
@@ -172,6 +168,31 @@ def _each(pairs: Sequence[tuple[str, Any]], kind: Any, converter: BaseConverter)
     if problems:
         raise Invalid(*problems)
     return values
+
+
+def _literal_hook(kind: Any, converter: BaseConverter) -> Hook:
+    allowed = get_args(kind)
+    del converter
+
+    def hook(value: Any, _: object) -> Any:
+        if not any(type(value) is type(one) and value == one for one in allowed):
+            raise _wrong(f"must be one of {', '.join(map(repr, allowed))}")
+        return value
+
+    return hook
+
+
+def _union_hook(kind: Any, converter: BaseConverter) -> Hook:
+    """Choose by the value's own type; TOML has no null, so ``X | None`` is just ``X``."""
+    kinds = [one for one in get_args(kind) if one is not NoneType]
+
+    def hook(value: Any, _: object) -> Any:
+        same = [one for one in kinds if one is type(value)]
+        if same or len(kinds) == 1:
+            return converter.structure(value, (same or kinds)[0])
+        raise _wrong(f"must be {' or '.join(_KINDS.get(one, str(one)) for one in kinds)}")
+
+    return hook
 
 
 def _list_hook(kind: Any, converter: BaseConverter) -> Hook:
@@ -263,6 +284,19 @@ def _invariants(fields: Sequence[Attribute[Any]], values: Mapping[str, Any]) -> 
     return problems
 
 
+_FACTORIES: tuple[tuple[tuple[object, ...], Callable[[Any, BaseConverter], Hook]], ...] = (
+    ((Literal,), _literal_hook),
+    ((Union, UnionType), _union_hook),
+    ((list, tuple, set, frozenset, Sequence), _list_hook),
+    ((dict, Mapping), _table_hook),
+)
+"""How generic types are made, by what they are made of."""
+
+
+def _has_origin(origins: tuple[object, ...]) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
+
+
 def _default(field: Attribute[Any]) -> Any:
     """Return the default, or ``NOTHING`` where there is none without an instance."""
     if isinstance(field.default, Factory):  # type: ignore[arg-type]
@@ -284,6 +318,4 @@ def _problems(error: BaseException, name: str = "") -> Invalid:
     text = str(error.args[0]) if error.args else type(error).__name__
     if isinstance(error, BaseValidationError | StructureHandlerNotFoundError):
         text = "has a type that cannot be configured"
-    elif "not in literal" in text:
-        text = f"must be one of {text.rpartition('Literal')[2].strip('[]')}"
     return _wrong(text.removeprefix(f"'{name}' "))

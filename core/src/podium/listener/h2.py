@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _ANY_STREAM = 2**31 - 1
 _FLUSH_BYTES = 64 * 1024
 _CACHED_HEADS = 64
-_CACHED_HEAD_FIELDS = 24
+_CACHED_HEAD_BYTES = 2048
 _SMALL_WINDOW_UPDATE = 1024
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -314,7 +314,9 @@ class H2Protocol(asyncio.Protocol):
         head = self._heads.get(key)
         if head is None:
             head = request_head(received)
-            if len(key) <= _CACHED_HEAD_FIELDS and len(self._heads) < _CACHED_HEADS:
+            if sum(len(value) for _, value in key) <= _CACHED_HEAD_BYTES:
+                if len(self._heads) >= _CACHED_HEADS:
+                    self._heads.clear()
                 self._heads[key] = head
         return head
 

@@ -70,8 +70,9 @@ class FieldDecoder(Decoder):
         if (known := self._cache.get(data)) is not None:
             return known
         fields = list(super().decode(data, raw=True))
-        unchanged = self._cached_at == self._table.changes
-        if unchanged and len(data) <= _CACHED_BLOCK_BYTES and len(self._cache) < _CACHED_BLOCKS:
+        if self._cached_at == self._table.changes and len(data) <= _CACHED_BLOCK_BYTES:
+            if len(self._cache) >= _CACHED_BLOCKS:
+                self._cache.clear()
             self._cache[bytes(data)] = fields
         return fields
 
@@ -147,8 +148,9 @@ class FieldEncoder(Encoder):
         if (known := self._cache.get(key)) is not None:
             return known
         block = super().encode(key, huffman)
-        unchanged = self._cached_at == self._table.changes
-        if unchanged and len(block) <= _CACHED_BLOCK_BYTES and len(self._cache) < _CACHED_BLOCKS:
+        if self._cached_at == self._table.changes and len(block) <= _CACHED_BLOCK_BYTES:
+            if len(self._cache) >= _CACHED_BLOCKS:
+                self._cache.clear()
             self._cache[key] = block
         return block
 

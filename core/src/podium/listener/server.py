@@ -43,6 +43,7 @@ class PodiumServer(uvicorn.Server):
         self.port = config.port
         self.stopping = asyncio.Event()
         self.ready = asyncio.Event()
+        self.servers: list[asyncio.base_events.Server] = []
         self._sockets: list[socket.socket] = []
 
     def bind(self) -> None:
@@ -68,7 +69,10 @@ class PodiumServer(uvicorn.Server):
         if sockets is not None:
             self._sockets = sockets
         self.bind()
-        await super().serve(self._sockets)
+        try:
+            await super().serve(self._sockets)
+        finally:
+            self._drop()  # nothing is left after a stop, all of it when cancelled
 
     def stop(self) -> None:
         """Begin to stop gracefully; ``serve`` returns when done."""
@@ -111,6 +115,14 @@ class PodiumServer(uvicorn.Server):
             for task in list(self.server_state.tasks):
                 task.cancel()
             await asyncio.sleep(_FAREWELL_S)  # for streams to tell their clients
+
+    def _drop(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        for server in self.servers:
+            server.close()
+        for task in list(self.server_state.tasks):
+            task.cancel()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 

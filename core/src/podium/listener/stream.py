@@ -153,10 +153,19 @@ class RequestStream:
         while not (self.gone or self.done):
             if self._body or (self.ended and not self._end_delivered):
                 return self._take_body()
-            self._arrival = self._arrival or asyncio.Event()
+            if self._arrival is None:
+                self._arrival = asyncio.Event()
+                self._continue()
             self._arrival.clear()
             await self._arrival.wait()
         return {"type": "http.disconnect"}
+
+    def _continue(self) -> None:
+        """Tell a client that waits for it that its body is wanted."""
+        expects = (b"expect", b"100-continue") in self.scope["headers"]
+        if expects and not (self._started or self.ended):
+            self.protocol.conn.send_headers(self.state.stream_id, [(b":status", b"100")])
+            self.protocol.flush_soon()
 
     def _take_body(self) -> Message:
         chunks = self._body

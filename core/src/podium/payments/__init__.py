@@ -4,11 +4,12 @@ from podium.payments.facade import NoPayments, Payments, TicketPayments
 from podium.payments.intake import Receipt
 from podium.payments.ledger import Ledger
 from podium.payments.local import FixedGasPrice, LocalBroker, LocalClock
-from podium.payments.params import PaymentSettings, RandSource
+from podium.payments.params import REDEEM_GAS, PaymentSettings, RandSource
 from podium.payments.ports import Broker, Clock, GasPrice, SenderFunds, TicketStore
 from podium.payments.secret import load_secret
 
 __all__ = [
+    "REDEEM_GAS",
     "Broker",
     "Clock",
     "FixedGasPrice",

@@ -27,6 +27,9 @@ VALIDITY_BLOCKS = 40
 TX_COST_MULTIPLIER = 100
 """A ticket's face value is this many times what its redemption costs."""
 
+REDEEM_GAS = 1_200_000
+"""Gas of one redemption on Arbitrum (payments 2.3)."""
+
 AVERAGE_GAS_PRICE_WEI = 3_000_000_000
 SECRET_BYTES = 32
 SEED_BYTES = 32
@@ -45,7 +48,7 @@ class PaymentSettings:
 
     recipient: bytes
     ticket_ev: int = 8_000_000_000
-    redeem_gas: int = 1_200_000
+    redeem_gas: int = REDEEM_GAS
     max_face_value: int = 0
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from av.codec import codecs_available
-
 from podium_hookspecs import GOP_INTRA, Codec, Container, H264Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from podium_hookspecs import Profile, TranscodeRequest
 
 H264, MPEGTS, MP4, FRACTIONAL_RATES, GOP = 0, 1, 2, 3, 11
@@ -64,8 +61,3 @@ def _needed_by(profile: Profile) -> set[int]:
     if profile.gop_ms > 0 or profile.gop_ms == GOP_INTRA:
         numbers.add(GOP)
     return numbers
-
-
-def all_offered(sets: Sequence[frozenset[int]]) -> frozenset[int]:
-    """Return what at least one worker can do."""
-    return frozenset().union(*sets)

@@ -19,8 +19,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import av
-
 from podium_hookspecs import PluginError
+
 from podium_transcode.engine.refusals import INVALID_DATA
 from podium_transcode.engine.request import job_from_json
 from podium_transcode.engine.signature import signatures

@@ -6,7 +6,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
-
 from podium_hookspecs import ConfigError, Device
 
 if TYPE_CHECKING:

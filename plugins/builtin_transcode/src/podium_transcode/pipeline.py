@@ -20,6 +20,7 @@ from podium_hookspecs import (
     Units,
     Unsupported,
 )
+
 from podium_transcode.capabilities import needed
 from podium_transcode.devices import session_cost
 from podium_transcode.engine.refusals import (

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from attrs import evolve
-
 from podium_hookspecs import ConfigError, Device, Pipeline, Resources, Worker, hookimpl
+
 from podium_transcode.capabilities import detect
 from podium_transcode.config import TranscodeConfig
 from podium_transcode.devices import CPU, Balancer, choose_devices, find_gpus

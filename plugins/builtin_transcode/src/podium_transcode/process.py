@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from attrs import define, field
-
 from podium_hookspecs import WorkerLost
+
 from podium_transcode.protocol import JOB_MARK, Message, read_message
 
 if TYPE_CHECKING:

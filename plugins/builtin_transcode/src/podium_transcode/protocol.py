@@ -56,7 +56,7 @@ async def read_message(reader: StreamReader) -> Message:
     head = json.loads(await reader.readexactly(head_bytes))
     if not isinstance(head, dict):
         msg = "a message without a head"
-        raise ValueError(msg)  # noqa: TRY004  one error for all nonsense
+        raise ValueError(msg)
     return Message(head, await reader.readexactly(payload_bytes))
 
 

@@ -7,8 +7,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from attrs import define, field
-
+from attrs import define, evolve, field
 from podium_hookspecs import (
     BadInput,
     Busy,
@@ -22,6 +21,7 @@ from podium_hookspecs import (
     WorkerLost,
     WorkerState,
 )
+
 from podium_transcode.devices import session_cost
 from podium_transcode.engine.output import OutputFile
 from podium_transcode.engine.refusals import INVALID_DATA, STOPPED
@@ -30,9 +30,10 @@ from podium_transcode.process import ChildProcess
 from podium_transcode.protocol import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from podium_hookspecs import Body, Job, Log, Output, PluginError, Resources
+
     from podium_transcode.devices import Balancer
     from podium_transcode.engine.request import EngineOptions
 
@@ -69,7 +70,7 @@ class TranscodeWorker(Worker):
     _memory_limit_mb: int
     _log: Log
     _slots: list[Slot] = field(factory=list)
-    _health: Health = Health(WorkerState.STARTING)
+    _health: Health = field(factory=lambda: Health(WorkerState.STARTING))
     _changed: asyncio.Event = field(factory=asyncio.Event)
     _closed: bool = False
 
@@ -206,7 +207,9 @@ class TranscodeWorker(Worker):
 
     # --- one job
 
-    async def _converse(self, child: ChildProcess, slot: Slot, job: Job) -> AsyncIterator[Output]:
+    async def _converse(
+        self, child: ChildProcess, slot: Slot, job: Job
+    ) -> AsyncGenerator[Output, None]:
         """Hand a job to a child and turn its messages into outputs."""
         units = 0
         try:
@@ -243,8 +246,6 @@ class TranscodeWorker(Worker):
             await child.send_job(descriptor, message)
 
     def _engine_job(self, job: Job) -> EngineJob:
-        from attrs import evolve
-
         request = job.request
         device = self._balancer.device_for(job.session_id, session_cost(request.profiles))
         attributes = job.attributes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-
 from podium_hookspecs import GOP_INTRA, Codec, H264Profile
 
 if TYPE_CHECKING:
     from podium_hookspecs import Profile
+
     from podium_transcode.engine.request import EngineOptions
 
 SOFTWARE = {

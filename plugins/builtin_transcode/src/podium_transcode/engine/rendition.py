@@ -11,8 +11,8 @@ from av.error import BlockingIOError as NothingYet
 from av.error import FFmpegError
 from av.filter import Graph
 from av.video.frame import PictureType
-
 from podium_hookspecs import Container
+
 from podium_transcode.engine.encoders import choose_encoder
 from podium_transcode.engine.output import OutputFile
 from podium_transcode.engine.refusals import FILTER_FAILED, RUNAWAY, refusal
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from av import AudioStream, Packet, VideoCodecContext, VideoFrame, VideoStream
     from av.container import OutputContainer
-
     from podium_hookspecs import Clip, Profile
+
     from podium_transcode.engine.request import EngineOptions
     from podium_transcode.engine.source import Source
 
@@ -264,7 +264,7 @@ class RenditionEncoder:
         )
         container.metadata["service_provider"] = self.options.label
         container.metadata["comment"] = f"Processed by {self.options.label}"
-        self._video = container.add_stream(encoder_name, rate)
+        self._video = container.add_stream(encoder_name, rate)  # type: ignore[assignment]
         if self.source.audio is not None:
             self._audio = container.add_stream_from_template(self.source.audio)
         self._container = container
@@ -291,7 +291,7 @@ class RenditionEncoder:
         shift = self._audio_shift(packet)
         if shift is None:
             return
-        copy: Packet[AudioStream] = av.Packet(bytes(packet))
+        copy = av.Packet(bytes(packet))
         copy.pts = packet.pts - shift
         copy.dts = None if packet.dts is None else packet.dts - shift
         copy.duration, copy.time_base = packet.duration, packet.time_base

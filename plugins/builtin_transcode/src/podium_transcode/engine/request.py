@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Any
 
 from attrs import asdict, field, frozen
-
 from podium_hookspecs import Clip, Codec, Container, H264Profile, Profile
 
 

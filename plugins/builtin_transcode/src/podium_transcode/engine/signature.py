@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from podium_hookspecs import Profile
+
     from podium_transcode.engine.request import EngineJob
 
 

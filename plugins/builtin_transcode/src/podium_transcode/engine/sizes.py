@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from attrs import frozen
-
 from podium_hookspecs import Codec
+
 from podium_transcode.engine.refusals import INVALID_RESOLUTION, refusal
 
 

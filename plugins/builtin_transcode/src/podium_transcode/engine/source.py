@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from av import AudioStream, Packet, VideoFrame, VideoStream
     from av.container import InputContainer
-
     from podium_hookspecs import PluginError
+
     from podium_transcode.engine.request import EngineOptions
 
 DEMUXERS = "mpegts,mov,mp4"
@@ -134,7 +134,7 @@ class Source:
         """Demux to the end, or to where the container breaks off; then flush the decoder."""
         streams = [self.video] if self.audio is None else [self.video, self.audio]
         try:
-            yield from self.container.demux(streams)  # type: ignore[call-overload]
+            yield from self.container.demux(streams)
         except FFmpegError:
             self._damaged = True
             flush = av.Packet()
@@ -217,7 +217,7 @@ def open_source(descriptor: int, options: EngineOptions) -> Source:
         )
     except (FFmpegError, ValueError) as error:
         raise refusal(INVALID_VIDEO, str(error)) from error
-    video = container.streams.best("video")
+    video: VideoStream | None = container.streams.best("video")  # type: ignore[assignment]
     if video is None:
         raise refusal(INVALID_VIDEO, "no video stream")
     if video.codec_context is None or video.codec_context.name not in DECODERS:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from av import AudioStream, Packet, VideoFrame
-
     from podium_hookspecs import Profile
+
     from podium_transcode.engine.request import Encoded, EngineJob, EngineOptions
     from podium_transcode.engine.source import Source
 

@@ -1,0 +1,130 @@
+"""A running node, and the small pieces of its life."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from podium_hookspecs import NodeStopping
+
+from podium.web.asgi import send_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AsyncExitStack
+
+    from podium_hookspecs import AsgiApp, Event
+
+    from podium.config.settings import Settings
+    from podium.listener import PodiumServer
+    from podium.payments import Payments
+    from podium.pluginhost import PluginHost
+    from podium.pricing import PriceBook
+    from podium.sessions.registry import Sessions
+    from podium.stores.objects import ObjectStore
+    from podium.telemetry.metrics import Telemetry
+    from podium.web.asgi import Receive, Scope, Send
+    from podium.web.orchestrator import OrchestratorService
+    from podium.workers.pool import WorkerPool
+
+SWEEP_INTERVAL_S = 1.0
+
+
+@define(eq=False)
+class Node:
+    """A running orchestrator, as ``running`` gives it.
+
+    Attributes:
+        service_uri: Where peers reach it.
+        emit: Tells telemetry and plugins of an event.
+    """
+
+    settings: Settings
+    service_uri: str
+    emit: Callable[[Event], None]
+    host: PluginHost
+    pool: WorkerPool
+    sessions: Sessions
+    payments: Payments
+    book: PriceBook
+    telemetry: Telemetry
+    service: OrchestratorService
+    public: PodiumServer
+    admin: PodiumServer
+    served: asyncio.Task[None]
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether it takes work, and if not, why."""
+        if self.service.draining:
+            return False, "draining"
+        if not self.service.capabilities.bits:
+            return False, "no pipeline has a worker that is up"
+        return True, "ok"
+
+    async def drain(self, reason: str) -> None:
+        """Stop advertising, finish what is in flight, for as long as the settings allow."""
+        self.service.draining = True
+        self.emit(NodeStopping(reason))
+        self.public.stop()
+        done, _ = await asyncio.wait({self.served}, timeout=self.settings.node.drain_timeout_s)
+        if not done:
+            self.public.stop_now()
+
+    async def failed(self) -> None:
+        """Return only if the public port stops by itself."""
+        await asyncio.wait({self.served})
+
+
+@define
+class Door:
+    """The ASGI application that a port is bound with before there is anything behind it."""
+
+    app: AsgiApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or ask the peer for patience."""
+        if self.app is None:
+            await send_text(send, 503, "starting")
+        else:
+            await self.app(scope, receive, send)
+
+
+@define
+class Fanout:
+    """Where events go: telemetry first, then whoever observes."""
+
+    listeners: list[Callable[[Event], None]] = field(factory=list)
+
+    def __call__(self, event: Event) -> None:
+        """Tell everyone, in order."""
+        for listener in self.listeners:
+            listener(event)
+
+
+async def serve_until_closed(stack: AsyncExitStack, server: PodiumServer) -> asyncio.Task[None]:
+    """Serve until the stack unwinds; return once connections are accepted."""
+    task = asyncio.create_task(server.serve())
+
+    async def stop() -> None:
+        server.stop_now()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(stop)
+    await server.ready.wait()
+    return task
+
+
+async def sweep(sessions: Sessions, objects: ObjectStore) -> None:
+    """End idle sessions and drop expired results, for ever."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        await sessions.sweep()
+        objects.sweep()
+
+
+async def stop_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it is gone."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
