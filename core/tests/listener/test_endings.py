@@ -172,7 +172,9 @@ async def test_a_cancelled_serve_leaves_nothing(apps, tls_files, connect):
     await client.read_until(lambda: client.closed)
     assert stream not in client.ended
     await apps.eventually(lambda: not server.server_state.tasks)
-    make_server(apps.echo_size, "127.0.0.1", server.port).bind()  # the port is free again
+    successor = make_server(apps.echo_size, "127.0.0.1", server.port)
+    successor.bind()  # the port is free again
+    successor.close()
 
 
 async def test_stop_now_waits_for_nobody(apps, tls_files, connect):
@@ -227,8 +229,7 @@ async def test_the_port_is_known_once_bound_and_is_one_for_all_addresses(apps, t
     server = make_server(apps.echo_size, "", 0, tls_files)
     server.bind()
     assert {sock.getsockname()[1] for sock in server._sockets} == {server.port}
-    for sock in server._sockets:
-        sock.close()
+    server.close()
 
 
 async def test_signals_stay_the_apps_own(serve, apps):

@@ -92,5 +92,5 @@ def test_the_bench_measures_paid_tickets():
     figures = report.figures()
     assert set(report.validate_per_s) == set(BATCHES)
     assert all(value > 0 for value in figures.values())
-    assert figures["tickets.ratio_recover"] == report.ratio(20)
+    assert figures["tickets.ratio_recover"] == report.ratios[20]
     assert any("20 ticket(s)" in line for line in report.lines())

@@ -7,6 +7,7 @@ import pytest
 from attrs import field, frozen
 from podium_hookspecs import ConfigError, PluginChanged, hookimpl
 
+from podium.errors import StartupError
 from podium.pluginhost import PluginState
 from podium.pluginhost.context import THREADS
 
@@ -118,29 +119,19 @@ async def test_closing_stops_background_tasks_and_can_be_repeated(load_one, host
 
 
 async def test_a_start_that_fails_stops_the_tasks_that_plugins_began(host, plugin):
-    stopped = asyncio.Event()
-
-    async def forever():
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            stopped.set()
-
     @hookimpl
     def begins(config, context):
-        context.spawn(forever(), name="loop")
+        context.spawn(asyncio.sleep(3600), name="loop")
         return []
 
     @hookimpl
     def breaks(config, context):
+        assert [task for task in asyncio.all_tasks() if task.get_name() == "a:loop"]
         raise RuntimeError("no")
 
-    async def load():
-        with pytest.raises(Exception, match="plugin b failed"):
-            await host({"a": plugin(podium_workers=begins), "b": plugin(podium_asgi=breaks)})
-
-    await load()
-    assert stopped.is_set() or not [t for t in asyncio.all_tasks() if t.get_name() == "a:loop"]
+    with pytest.raises(StartupError, match="plugin b failed: podium_asgi: RuntimeError: no"):
+        await host({"a": plugin(podium_workers=begins), "b": plugin(podium_asgi=breaks)})
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "a:loop"]
 
 
 async def test_who_brought_what(host, plugin, fake_pipeline, fake_worker):

@@ -162,7 +162,7 @@ async def test_only_enabled_plugins_are_imported(host, install):
 
 async def test_an_enabled_plugin_that_is_not_installed_names_those_that_are(host, install):
     install("mine", "")
-    with pytest.raises(StartupError, match=r"no distribution offers it \(installed: .*mine"):
+    with pytest.raises(StartupError, match=r"no installed distribution offers it \(found: .*mine"):
         await host({}, {"mien": {"enabled": True}})
 
 

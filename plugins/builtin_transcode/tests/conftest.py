@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
 from attrs import define, evolve, field
+from av.video.frame import PictureType
 
 from podium_hookspecs import (
     BudgetExhausted,
@@ -34,19 +36,18 @@ class FileBody:
     """A body in an unlinked file."""
 
     def __init__(self, data: bytes):
-        self._file = tempfile.TemporaryFile()
-        self._file.write(data)
-        self._file.flush()
+        self._descriptor = os.memfd_create("body")
+        os.write(self._descriptor, data)
         self.size_bytes = len(data)
 
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
     def fileno(self) -> int:
-        return self._file.fileno()
+        return self._descriptor
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield os.pread(self.fileno(), self.size_bytes, 0)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class PipedBody:
@@ -215,7 +216,7 @@ def probe(data: bytes) -> Probe:
         for packet in container.demux():
             if packet.stream is video:
                 for f in packet.decode():
-                    frames.append((f.pts, f.key_frame, f.pict_type.name if hasattr(f.pict_type, "name") else str(f.pict_type), (f.width, f.height)))
+                    frames.append((f.pts, f.key_frame, PictureType(f.pict_type).name, (f.width, f.height)))
             elif packet.stream.type == "audio" and packet.size:
                 audio.append((packet.pts, bytes(packet)))
         context = video.codec_context
@@ -294,3 +295,20 @@ def ffmpeg_program() -> str:
 
 def profile(name="p", width=256, height=144, **more) -> Profile:
     return evolve(Profile(name, width, height), **more)
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """Everything above, for tests, which cannot import one another."""
+    return SimpleNamespace(
+        Context=Context,
+        Meter=CountingMeter,
+        PipedBody=PipedBody,
+        collect=collect,
+        ffmpeg_program=ffmpeg_program,
+        make_job=make_job,
+        make_video=make_video,
+        probe=probe,
+        profile=profile,
+        run_engine=run_engine,
+    )

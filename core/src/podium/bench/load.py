@@ -22,16 +22,8 @@ if TYPE_CHECKING:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16384
 HEAD_BYTES = 9
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    0,
-    1,
-    3,
-    4,
-    6,
-    7,
-    8,
-    9,
-)
+DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
+GOAWAY, WINDOW_UPDATE, CONTINUATION = 7, 8, 9
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 INITIAL_WINDOW_SETTING = 4
 DEFAULT_WINDOW = 65535
@@ -73,6 +65,35 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return head + payload
 
 
+def _framed_size(body_bytes: int) -> int:
+    """Return what the first bytes of a body take in frames, all of them full but the last."""
+    return body_bytes + HEAD_BYTES * -(-body_bytes // FRAME_BYTES)
+
+
+@frozen(eq=False)
+class FramedBody:
+    """A body in DATA frames, made once for a connection that sends it again and again."""
+
+    body: bytes = field(repr=False)
+    frames: bytearray = field(repr=False)
+
+    @classmethod
+    def of(cls, body: bytes) -> FramedBody:
+        """Cut a body into frames."""
+        frames = bytearray()
+        for start in range(0, len(body), FRAME_BYTES):
+            piece = body[start : start + FRAME_BYTES]
+            frames += frame(DATA, END_STREAM if start + len(piece) == len(body) else 0, 0, piece)
+        return cls(body, frames)
+
+    def for_stream(self, stream: int) -> memoryview:
+        """Return the frames with a stream's number in each head; good until the next call."""
+        number = stream.to_bytes(4, "big")
+        for head in range(0, len(self.frames), HEAD_BYTES + FRAME_BYTES):
+            self.frames[head + 5 : head + HEAD_BYTES] = number
+        return memoryview(self.frames)
+
+
 @define
 class Connection:
     """One HTTP/2 connection over TLS, one request at a time, blocking."""
@@ -85,6 +106,7 @@ class Connection:
     initial_window: int = DEFAULT_WINDOW
     next_stream: int = 1
     buffer: bytearray = field(factory=bytearray)
+    _framed: FramedBody | None = None
 
     @classmethod
     def open(cls, host: str, port: int) -> Connection:
@@ -137,22 +159,21 @@ class Connection:
         self.sock.sendall(out)
 
     def _send_body(self, stream: int, body: bytes) -> None:
+        if self._framed is None or self._framed.body is not body:
+            self._framed = FramedBody.of(body)
+        frames = self._framed.for_stream(stream)
         sent = 0
         while sent < len(body):
-            room = min(self.window, self.stream_window)
+            room = min(self.window, self.stream_window, len(body) - sent)
+            if room < len(body) - sent:
+                room -= room % FRAME_BYTES
             if room <= 0:
                 self._read_frame()
                 continue
-            part = body[sent : sent + room]
-            out = bytearray()
-            for start in range(0, len(part), FRAME_BYTES):
-                piece = part[start : start + FRAME_BYTES]
-                last = sent + start + len(piece) == len(body)
-                out += frame(DATA, END_STREAM if last else 0, stream, piece)
-            self.sock.sendall(out)
-            sent += len(part)
-            self.window -= len(part)
-            self.stream_window -= len(part)
+            self.sock.sendall(frames[_framed_size(sent) : _framed_size(sent + room)])
+            sent += room
+            self.window -= room
+            self.stream_window -= room
 
     def _answer(self, stream: int, started_s: float) -> Answer:
         sent_s = time.perf_counter()

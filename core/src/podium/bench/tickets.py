@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 from coincurve import PublicKey
 
 from podium.crypto import KeySigner, personal_digest
@@ -47,32 +47,30 @@ _TICKETS_PER_ROUND = 600
 
 @frozen
 class TicketsReport:
-    """Rates in tickets a second, medians over the rounds.
+    """Medians over the rounds; rates in tickets a second.
 
     Attributes:
         recover_per_s: Bare recovery of the signer's key from a digest.
         validate_per_s: Full intake of payments, by tickets in a payment.
+        ratios: Full intake over bare recovery of the same tickets just before, by tickets in a
+            payment.
         rounds: Rounds measured, each of all kinds in turn.
         winners: Winners stored on the way.
     """
 
     recover_per_s: float
-    validate_per_s: Mapping[int, float] = field(factory=dict)
-    rounds: int = 0
-    winners: int = 0
-
-    def ratio(self, batch: int) -> float:
-        """Return a batch's rate over bare recovery."""
-        return self.validate_per_s[batch] / self.recover_per_s
+    validate_per_s: Mapping[int, float]
+    ratios: Mapping[int, float]
+    rounds: int
+    winners: int
 
     def figures(self) -> dict[str, float]:
         """Return the figures by their names in the JSON."""
         named = {
-            f"tickets.ratio_recover_batch_{batch}": self.ratio(batch)
-            for batch in self.validate_per_s
+            f"tickets.ratio_recover_batch_{batch}": ratio for batch, ratio in self.ratios.items()
         }
         return {
-            "tickets.ratio_recover": self.ratio(HEADLINE),
+            "tickets.ratio_recover": self.ratios[HEADLINE],
             "tickets.recover_per_s": self.recover_per_s,
             **named,
         }
@@ -84,7 +82,7 @@ class TicketsReport:
             head,
             *(
                 f"payments of {batch:>3} ticket(s) {rate:>18,.0f} tickets/s"
-                f" {self.ratio(batch):>8.2f}x"
+                f" {self.ratios[batch]:>8.2f}x"
                 for batch, rate in self.validate_per_s.items()
             ),
             f"median of {self.rounds} rounds; {self.winners} winners committed to SQLite",
@@ -110,6 +108,7 @@ async def _run(directory: Path, rounds: int, tickets_per_round: int) -> TicketsR
     signer = KeySigner(b"\x07" * 32)
     recover: list[float] = []
     validate: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    ratios: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     try:
         await _measure(node, await _payments(node, signer, 2, 2))  # warm up
         for _ in range(rounds):
@@ -118,11 +117,21 @@ async def _run(directory: Path, rounds: int, tickets_per_round: int) -> TicketsR
                 payments = await _payments(node, signer, batch, count)
                 recover.append(_recover_rate(payments))
                 validate[batch].append(await _measure(node, payments))
+                ratios[batch].append(validate[batch][-1] / recover[-1])
         winners = await database.count_tickets()
     finally:
         await database.close()
-    medians = {batch: statistics.median(rates) for batch, rates in validate.items()}
-    return TicketsReport(statistics.median(recover), medians, rounds, winners)
+    return TicketsReport(
+        recover_per_s=statistics.median(recover),
+        validate_per_s=_medians(validate),
+        ratios=_medians(ratios),
+        rounds=rounds,
+        winners=winners,
+    )
+
+
+def _medians(values: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    return {name: statistics.median(found) for name, found in values.items()}
 
 
 def _node(database: Database) -> TicketPayments:

@@ -28,11 +28,11 @@ def serve(config_path: Path | None) -> None:
     from podium.telemetry.logs import capture_standard_logs
 
     capture_standard_logs(assembly.log(settings), "warning")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(app.serve(settings, started=lambda node: click.echo(banner(node))))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's where it is installed."""
     try:
         import uvloop

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -72,7 +72,7 @@ class PodiumServer(uvicorn.Server):
         try:
             await super().serve(self._sockets)
         finally:
-            self._drop()  # nothing is left after a stop, all of it when cancelled
+            self.close()  # nothing is left after a stop, all of it when cancelled
 
     def stop(self) -> None:
         """Begin to stop gracefully; ``serve`` returns when done."""
@@ -116,7 +116,8 @@ class PodiumServer(uvicorn.Server):
                 task.cancel()
             await asyncio.sleep(_FAREWELL_S)  # for streams to tell their clients
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Let go of the port and of every connection; for a server bound and never served."""
         for sock in self._sockets:
             sock.close()
         for server in self.servers:
@@ -144,32 +145,43 @@ def _bound(host: str, port: int, backlog: int) -> list[socket.socket]:
         addresses = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        for family, kind, protocol, _name, address in dict.fromkeys(addresses):
-            sock = socket.socket(family, kind, protocol)
-            bound.append(sock)
-            _prepare(sock, family)
+        for family, _kind, _protocol, _name, address in dict.fromkeys(addresses):
             # With port 0, the first address picks for all.
-            chosen = bound[0].getsockname()[1] if len(bound) > 1 else port
-            sock.bind((address[0], chosen, *address[2:]))
-            sock.listen(backlog)
+            chosen = bound[0].getsockname()[1] if bound else port
+            try:
+                bound.append(_listening(family, (address[0], chosen, *address[2:]), backlog))
+            except OSError as error:
+                # All interfaces may include a family that this machine lacks.
+                if host or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
     except OSError as error:
         for sock in bound:
             sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from error
         raise ListenError(f"cannot listen on {host or 'all interfaces'}:{port}: {error}") from error
+    if not bound:
+        raise ListenError(f"no network to listen on port {port}")
     return bound
 
 
-def _prepare(sock: socket.socket, family: int) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit these: a peer that vanished is noticed.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+def _listening(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these: a peer that vanished is noticed.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def make_server(

@@ -92,7 +92,8 @@ def _entry_points(found: Iterable[Distribution], spoken: str) -> Iterator[Discov
 
 
 def _clash(first: Discovered, second: Discovered) -> Discovered:
-    problem = f"two distributions offer this name: {first.dist} and {second.dist}"
+    one, other = sorted((first.dist, second.dist))
+    problem = f"two distributions offer this name: {one} and {other}"
     return Discovered(first.name, first.target, first.dist, first.dist_version, "", problem)
 
 

@@ -129,10 +129,10 @@ def _rendition(track: Track) -> dict[str, Any]:
 
 
 def wei_text(exact: str) -> str:
-    """Show an exact fraction of wei to a person: whole wei, and a mark when there is more."""
+    """Show an exact fraction of wei to a person: whole wei, marked when that is not all of it."""
     amount = Fraction(exact)
     whole = amount.numerator // amount.denominator
-    return f"{whole:,} wei" + ("" if amount.denominator == 1 else " and a fraction")
+    return f"{'' if amount.denominator == 1 else 'about '}{whole:,} wei"
 
 
 def figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -171,17 +171,16 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
     from rich.table import Table
 
     ladder = Table(title="Renditions")
-    for heading in ("name", "size", "frames/s", "codecs", "bytes", "bit rate", "pixels"):
-        ladder.add_column(heading, justify="left" if heading in ("name", "codecs") else "right")
+    for heading in ("name", "size", "frames/s", "bit rate", "stored", "pixels"):
+        ladder.add_column(heading, justify="left" if heading == "name" else "right", no_wrap=True)
     for row in summary["renditions"]:
         ladder.add_row(
             row["name"],
             f"{row['width']}x{row['height']}",
-            f"{row['fps']:.3f}",
-            row["codecs"],
-            f"{row['size_bytes']:,}",
+            f"{row['fps']:.2f}",
             f"{row['bitrate_bps'] / 1000:,.0f} kb/s",
-            f"{row['pixels']:,}",
+            f"{row['size_bytes'] / 1e6:,.2f} MB",
+            f"{row['pixels'] / 1e6:,.1f} M",
         )
     totals = Table(title="Totals", show_header=False)
     totals.add_column()

@@ -1,0 +1,123 @@
+"""A server under test, in a process of its own: ``python -m podium.bench.server KIND``.
+
+``discard`` and ``echo`` are bare apps on the node's listener: the least that anything on this port
+can cost. ``node`` is the whole node, with a plugin that does no work and real tickets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from podium.bench import null
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from podium.web.asgi import Receive, Scope, Send
+    from podium.web.grpc import Context
+
+KINDS = ("discard", "echo", "node")
+NODE_KEY = "6e" * 32
+"""A throwaway private key: the node signs results with it and is paid to its address."""
+
+METHOD = "/net.Orchestrator/GetOrchestrator"
+HOST = "127.0.0.1"
+
+
+async def discard(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read a body, keep none of it, answer 200."""
+    del scope
+    while (await receive()).get("more_body", False):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def echo(request: bytes, _context: Context) -> bytes:
+    """Answer a gRPC call with its own message."""
+    return request
+
+
+@asynccontextmanager
+async def serving(kind: str, folder: Path, max_sessions: int) -> AsyncIterator[int]:
+    """Run a server of a kind; yield its port."""
+    opened = _node(folder, max_sessions) if kind == "node" else _bare(kind, folder)
+    async with opened as port:
+        yield port
+
+
+@asynccontextmanager
+async def _bare(kind: str, folder: Path) -> AsyncIterator[int]:
+    from podium.listener import make_server, self_signed
+    from podium.web.grpc import GrpcApp
+
+    app = GrpcApp(unary={METHOD: echo}, stopping=asyncio.Event()) if kind == "echo" else discard
+    server = make_server(app, HOST, 0, self_signed(folder, HOST))
+    server.bind()
+    task = asyncio.create_task(server.serve())
+    try:
+        await server.ready.wait()
+        yield server.port
+    finally:
+        server.stop_now()
+        await task
+
+
+@asynccontextmanager
+async def _node(folder: Path, max_sessions: int) -> AsyncIterator[int]:
+    from podium.app import running
+    from podium.assembly import Overrides
+    from podium.config.load import parse_settings
+
+    document = {
+        "node": {
+            "data_dir": str(folder),
+            "listen": f"{HOST}:0",
+            "admin_listen": f"{HOST}:0",
+            "max_sessions": max_sessions,
+            "session_idle_s": 3600,
+            "log_format": "json",
+        },
+        "account": {"private_key": NODE_KEY},
+        "plugins": {"null": {"enabled": True}},
+    }
+    async with running(parse_settings(document), Overrides(plugins={"null": null})) as node:
+        yield node.public.port
+
+
+async def serve(kind: str, max_sessions: int) -> None:
+    """Serve until standard input ends or a signal comes; say on standard output where."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(sys.stdin, stop.set)  # the parent writes nothing: this is its end
+    with tempfile.TemporaryDirectory(prefix="podium-bench-") as folder:
+        async with serving(kind, Path(folder), max_sessions) as port:
+            click.echo(json.dumps({"port": port, "pid": os.getpid()}))
+            await stop.wait()
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--max-sessions", default=100, help="Sessions of the node.")
+def main(kind: str, max_sessions: int) -> None:
+    """Serve one KIND on a free loopback port."""
+    from podium.cli.serve import loop_factory
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(kind, max_sessions))
+
+
+if __name__ == "__main__":
+    main()
