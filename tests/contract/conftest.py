@@ -26,7 +26,7 @@ from podium.app import Overrides
 from podium.crypto import keccak256, recover
 from podium.payments import RandSource, SenderFunds
 from podium.testing.chain import FakeChain, reference_packing
-from podium.testing.node import PodiumApp, node_settings
+from podium.testing.node import PodiumApp, node_document
 
 DATA = Path(__file__).parent / "data"
 MEDIA = Path("/work/shared/vectors/media")
@@ -85,7 +85,7 @@ def tls_context(*alpn):
     return context
 
 
-def over_h1(port, method, path, headers=(), body=b"", *, close=True):
+def over_h1(port, method, path, headers=(), body=b""):
     """One request over HTTP/1.1, without ALPN and SNI, as the recording clients made theirs."""
     connection = http.client.HTTPSConnection(
         "127.0.0.1", port, context=tls_context(), timeout=TIMEOUT_S
@@ -95,8 +95,6 @@ def over_h1(port, method, path, headers=(), body=b"", *, close=True):
         connection.putheader(name, value)
     if method != "GET" or body:
         connection.putheader("Content-Length", str(len(body)))
-    if close:
-        connection.putheader("Connection", "close")
     try:
         connection.endheaders()
         alpn = connection.sock.selected_alpn_protocol()
@@ -238,7 +236,7 @@ class RecordedNode:
 
 
 def onchain_settings(folder, setup, uri):
-    return node_settings(
+    return node_document(
         folder,
         {
             "node": {"service_uri": uri, "max_sessions": 1000},
@@ -260,13 +258,20 @@ def setup():
 
 
 @pytest.fixture(scope="session")
-def funds(setup):
-    """Funds by sender, as ``roles`` of the setup tells; the second orchestrator halves reserves."""
+def funds_of():
+    """Deposit and reserve in ether; a second active orchestrator halves the reserve."""
 
     def of(deposit, reserve):
         ether = 10**18
         return SenderFunds(int(deposit * ether), int(reserve * ether), pool_size=2)
 
+    return of
+
+
+@pytest.fixture(scope="session")
+def funds(setup, funds_of):
+    """Funds by sender, as ``roles`` of the setup tells."""
+    of = funds_of
     accounts = setup["accounts"]
     address = {name: bytes.fromhex(a["address"][2:]) for name, a in accounts.items()}
     return {

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from podium.telemetry.metrics import Telemetry
 from podium_hookspecs import (
     JobBodyRead,
     JobFinished,
@@ -18,8 +19,6 @@ from podium_hookspecs import (
     SessionOpened,
     TicketParamsIssued,
 )
-
-from podium.telemetry.metrics import Telemetry
 
 DATA = Path(__file__).parent / "data" / "metrics"
 SERIES = json.loads((DATA / "series.json").read_text())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from fractions import Fraction
+from pathlib import Path
 
 import httpx
 import pytest
@@ -181,3 +182,10 @@ class World:
 async def world(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         yield World(stack, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def segment():
+    """Two seconds of real video, 720p25 H.264 with AAC."""
+    root = Path(__file__).parents[2]
+    return (root / "plugins/builtin_transcode/tests/data/seg000.ts").read_bytes()

@@ -98,6 +98,7 @@ def public_server(settings: Settings, app: AsgiApp) -> PodiumServer:
         tls = self_signed(node.data_dir, host)
     limits = Limits(
         head_timeout_s=settings.limits.head_timeout_s,
+        max_connections=settings.limits.max_connections,
         silent_per_address=settings.limits.silent_connections_per_address,
         graceful_timeout_s=node.drain_timeout_s,
     )

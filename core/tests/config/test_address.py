@@ -1,5 +1,4 @@
 import pytest
-
 from podium.config.address import ListenAddress, normalise_uri, parse_listen
 from podium.config.settings import NodeSettings
 

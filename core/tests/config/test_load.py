@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from attrs import field, frozen, validators
-from podium_hookspecs import Codec, ConfigError, Secret
-
 from podium.config.load import find_config, load_settings, parse_settings, plugin_config
 from podium.config.settings import PluginSettings, Settings
 from podium.errors import ConfigInvalid
+from podium_hookspecs import Codec, ConfigError, Secret
 
 KEY = "4f" * 32
 ACCOUNT = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

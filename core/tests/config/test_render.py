@@ -5,11 +5,10 @@ from fractions import Fraction
 
 import attrs
 from attrs import field, frozen
-from podium_hookspecs import Secret
-
 from podium.config import Settings
 from podium.config.load import SECTIONS, parse_settings, plugin_config
 from podium.config.render import PluginSection, render_default, show, toml
+from podium_hookspecs import Secret
 
 KEY = "5e" * 32
 

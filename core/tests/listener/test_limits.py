@@ -348,3 +348,12 @@ def test_a_bucket_allows_a_burst_then_a_rate():
     assert all(bucket.take(now_s / 2) for now_s in range(100))
     bucket.earn(100)
     assert [bucket.take(49.5) for _ in range(4)] == [True, True, True, False]
+
+
+async def test_connections_beyond_the_limit_are_dropped(serve, apps, connect):
+    server = await serve(apps.echo_size, max_connections=2)
+    first, second = await connect(server.port), await connect(server.port)
+    with pytest.raises((OSError, AssertionError, EOFError)):
+        await served(connect, server.port)
+    for client in (first, second):
+        assert await client.answer(client.request()) == 200

@@ -5,7 +5,6 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import structlog
-
 from podium.config.load import parse_settings
 from podium.pluginhost import NodeFacts, PluginHost, Services
 from podium.telemetry.plugin_metrics import PluginMetrics

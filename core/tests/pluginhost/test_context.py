@@ -5,11 +5,10 @@ import threading
 
 import pytest
 from attrs import field, frozen
-from podium_hookspecs import ConfigError, PluginChanged, hookimpl
-
 from podium.errors import StartupError
 from podium.pluginhost import PluginState
 from podium.pluginhost.context import THREADS
+from podium_hookspecs import ConfigError, PluginChanged, hookimpl
 
 
 @frozen

@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-
 from podium.pluginhost.discover import discover
 
 

@@ -4,10 +4,9 @@ import sys
 
 import pytest
 from attrs import field, frozen
-from podium_hookspecs import ConfigError, Mount, PluginChanged, hookimpl
-
 from podium.errors import ConfigInvalid, StartupError
 from podium.pluginhost import PluginState
+from podium_hookspecs import ConfigError, Mount, PluginChanged, hookimpl
 
 
 @frozen
@@ -221,6 +220,14 @@ async def app(scope, receive, send):
     """Answer nothing."""
 
 
+def mounting(*mounts):
+    @hookimpl
+    def podium_asgi(config, context):
+        return list(mounts)
+
+    return podium_asgi
+
+
 @pytest.mark.parametrize(
     ("first", "second", "clash"),
     [
@@ -231,8 +238,8 @@ async def app(scope, receive, send):
     ],
 )
 async def test_two_mounts_that_overlap_stop_the_start(host, plugin, first, second, clash):
-    one = plugin(podium_asgi=hookimpl(lambda config, context: [Mount(first, app)]))
-    two = plugin(podium_asgi=hookimpl(lambda config, context: [Mount(second, app)]))
+    one = plugin(podium_asgi=mounting(Mount(first, app)))
+    two = plugin(podium_asgi=mounting(Mount(second, app)))
     if clash:
         with pytest.raises(StartupError, match=f"the path {second} is claimed by one and two"):
             await host({"one": one, "two": two})
@@ -241,12 +248,12 @@ async def test_two_mounts_that_overlap_stop_the_start(host, plugin, first, secon
 
 
 async def test_a_path_of_the_core_cannot_be_mounted(host, plugin):
-    one = plugin(podium_asgi=hookimpl(lambda config, context: [Mount("/segment", app)]))
+    one = plugin(podium_asgi=mounting(Mount("/segment", app)))
     with pytest.raises(StartupError, match="the path /segment is claimed by the core and one"):
         await host({"one": one}, reserved_paths={"/segment"})
 
 
 async def test_one_path_on_two_surfaces_is_no_clash(host, plugin):
     mounts = [Mount("/x", app), Mount("/x", app, surface="admin")]
-    one = plugin(podium_asgi=hookimpl(lambda config, context: mounts))
+    one = plugin(podium_asgi=mounting(*mounts))
     assert (await host({"one": one})).mounts == tuple(mounts)

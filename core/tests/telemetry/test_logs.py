@@ -6,6 +6,7 @@ import logging
 from fractions import Fraction
 
 import pytest
+from podium.telemetry.logs import EventLog, capture_standard_logs, make_log
 from podium_hookspecs import (
     JobFinished,
     NodeStopping,
@@ -16,8 +17,6 @@ from podium_hookspecs import (
     SessionOpened,
     WorkerChanged,
 )
-
-from podium.telemetry.logs import EventLog, capture_standard_logs, make_log
 
 KEY = "ab" * 32
 

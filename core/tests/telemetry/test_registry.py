@@ -3,12 +3,11 @@
 import math
 
 import pytest
-from podium_hookspecs import ConfigError, JobFinished, JobReceived, PluginChanged, WorkerChanged
-from prometheus_client.parser import text_string_to_metric_families
-
 from podium.telemetry.metrics import Telemetry
 from podium.telemetry.plugin_metrics import PluginMetrics
 from podium.telemetry.registry import MAX_SERIES, Registry, Spec, number
+from podium_hookspecs import ConfigError, JobFinished, JobReceived, PluginChanged, WorkerChanged
+from prometheus_client.parser import text_string_to_metric_families
 
 
 def samples(registry):

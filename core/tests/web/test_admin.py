@@ -2,9 +2,8 @@
 
 import httpx
 import pytest
-from podium_hookspecs import Mount
-
 from podium.web.admin import make_admin_app
+from podium_hookspecs import Mount
 
 
 async def mounted(scope, receive, send):

@@ -14,7 +14,6 @@ import av
 import pytest
 from attrs import define, evolve, field
 from av.video.frame import PictureType
-
 from podium_hookspecs import (
     BudgetExhausted,
     Chunk,
@@ -216,13 +215,20 @@ def probe(data: bytes) -> Probe:
         for packet in container.demux():
             if packet.stream is video:
                 for f in packet.decode():
-                    frames.append((f.pts, f.key_frame, PictureType(f.pict_type).name, (f.width, f.height)))
+                    frames.append(
+                        (f.pts, f.key_frame, PictureType(f.pict_type).name, (f.width, f.height))
+                    )
             elif packet.stream.type == "audio" and packet.size:
                 audio.append((packet.pts, bytes(packet)))
         context = video.codec_context
         return Probe(
-            context.name, video.profile, (context.width, context.height), frames, audio,
-            dict(container.metadata), video.time_base,
+            context.name,
+            video.profile,
+            (context.width, context.height),
+            frames,
+            audio,
+            dict(container.metadata),
+            video.time_base,
         )
 
 
@@ -244,7 +250,11 @@ def make_video(
         stream = file.add_stream(codec, fps)
         stream.pix_fmt, (stream.width, stream.height) = pix_fmt, (sizes[0][1] if sizes else size)
         context = stream.codec_context
-        settings = {"preset": "ultrafast", "bf": "0"} if "26" in codec else {"deadline": "realtime", "cpu-used": "8"}
+        settings = (
+            {"preset": "ultrafast", "bf": "0"}
+            if "26" in codec
+            else {"deadline": "realtime", "cpu-used": "8"}
+        )
         if codec == "libx265":
             settings["x265-params"] = "log-level=none"
         settings |= options or {}
@@ -262,7 +272,9 @@ def make_video(
                 context.options = dict(settings)
             for _ in range(frames):
                 frame = av.VideoFrame(*shape, "yuv420p")
-                for plane, value in zip(frame.planes, (number * 3 % 200 + 16, 100, 150), strict=True):
+                for plane, value in zip(
+                    frame.planes, (number * 3 % 200 + 16, 100, 150), strict=True
+                ):
                     plane.update(bytes([value]) * plane.buffer_size)
                 frame = frame.reformat(format=pix_fmt) if pix_fmt != "yuv420p" else frame
                 frame.pts, frame.time_base = start + (pts[number] if pts else number), 1 / fps

@@ -1,10 +1,10 @@
 """Frame rates, timestamps, keyframes, clips and codecs (wire-video 12.3 to 12.5)."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from attrs import evolve
-
 from podium_hookspecs import BadInput, Clip, Codec, Container, H264Profile
 from podium_transcode.engine.refusals import RUNAWAY
 from podium_transcode.engine.request import EngineOptions, job_from_json, job_to_json
@@ -43,7 +43,7 @@ def test_a_constant_rate_lands_on_its_own_multiples(kit):
     _, made = kit.run_engine(source, kit.profile(fps=Fraction(30)))
     pts = kit.probe(made[0].data).pts
     assert abs(pts[0] / 90_000 - (25994 + 1 / 30)) < 1e-4
-    assert {b - a for a, b in zip(pts, pts[1:], strict=False)} == {3000}
+    assert {b - a for a, b in pairwise(pts)} == {3000}
     assert len(pts) == 60
 
 
@@ -139,7 +139,6 @@ def test_the_resolution_may_change_inside_a_segment(kit, fps, frames, container)
     [
         (Codec.HEVC, Container.MPEGTS, "hevc"),
         (Codec.HEVC, Container.MP4, "hevc"),
-        (Codec.VP8, Container.MP4, "vp8"),
         (Codec.VP9, Container.MP4, "vp9"),
     ],
 )
@@ -147,7 +146,7 @@ def test_output_codecs(kit, codec, container, name):
     wanted = kit.profile(codec=codec, container=container, bitrate_bps=200_000, fps=Fraction(30))
     _, made = kit.run_engine(kit.make_video(20), wanted)
     found = kit.probe(made[0].data)
-    assert found.codec.replace("libvpx-vp9", "vp9").replace("libvpx", "vp8") == name
+    assert found.codec == name
     assert (len(found.frames), found.size) == (20, (256, 144))
     assert found.keyframes[0] == 0
 
@@ -156,7 +155,6 @@ def test_output_codecs(kit, codec, container, name):
     ("codec", "container", "pix_fmt"),
     [
         ("libx265", "mpegts", "yuv420p"),
-        ("libvpx", "mp4", "yuv420p"),
         ("libvpx-vp9", "mp4", "yuv420p"),
         ("libx264", "mpegts", "yuv444p"),
         ("libx264", "mpegts", "yuv422p"),

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import av
 import pytest
-
 from podium_hookspecs import GOP_INTRA, Container, H264Profile, Profile
 
 A = Profile("a", 256, 144, 200_000, None, 0, gop_ms=1000, h264_profile=H264Profile.BASELINE)
@@ -21,8 +20,6 @@ C = Profile(
 )  # fmt: skip
 PTS = {"a": (133200, 313200), "b": (132132, 312312), "c": (133500, 313500)}
 PIXELS = {"a": 1843200, "b": 6134400, "c": 4423680}
-
-
 
 
 async def run(kit, worker, pipeline, data, *profiles, **more):
@@ -51,7 +48,10 @@ async def test_renditions_have_the_reference_properties(kit, worker, pipeline, s
     assert "B" in made["b"].types
     assert made["a"].profile in ("Constrained Baseline", "Baseline")
     assert (made["b"].profile, made["c"].profile) == ("High", "High")
-    assert done.result.attributes == {"decoded_frames": "50", "decoded_pixels": str(50 * 1280 * 720)}
+    assert done.result.attributes == {
+        "decoded_frames": "50",
+        "decoded_pixels": str(50 * 1280 * 720),
+    }
 
 
 @pytest.mark.parametrize(("number", "count", "first"), [(0, 91, 131280), (1, 94, 306000)])

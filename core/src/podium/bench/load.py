@@ -17,7 +17,7 @@ import hpack
 from attrs import define, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16384
@@ -57,6 +57,11 @@ class Answer:
     body: bytes = field(repr=False)
     head_s: float
     total_s: float
+
+    def require_ok(self) -> None:
+        """Raise ``LoadError`` when this is not a 200."""
+        if self.status != 200:
+            raise LoadError(f"{self.status}: {self.body[:200]!r}")
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -226,6 +231,13 @@ class Connection:
             self.sock.sendall(frame(PING, ACK, 0, payload))
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the value below which ``percent`` of the values stay."""
+    if len(values) == 1:
+        return values[0]
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
 @frozen
 class LoadResult:
     """What a load found.
@@ -245,42 +257,42 @@ class LoadResult:
 
     def percentile_s(self, percent: int) -> float:
         """Latency in seconds below which ``percent`` of the requests stay."""
-        if len(self.latencies_s) == 1:
-            return self.latencies_s[0]
-        return statistics.quantiles(self.latencies_s, n=100, method="inclusive")[percent - 1]
+        return percentile(self.latencies_s, percent)
 
 
-def run_load(host: str, port: int, work: Sequence[Iterable[Request]]) -> LoadResult:
-    """Send lists of requests, each list over a connection of its own, side by side.
+def run_load(
+    work: Sequence[tuple[Connection, Iterable[Request]]],
+    check: Callable[[bytes], None] | None = None,
+) -> LoadResult:
+    """Send lists of requests, each list over its own connection, side by side.
+
+    Args:
+        work: Connections, and what to send over each.
+        check: Raises ``LoadError`` for a body that is no success; called when all is timed.
 
     Raises:
         LoadError: an answer was not a 200, or none came.
     """
-    latencies: list[float] = []
+    answers: list[Answer] = []
     errors: list[Exception] = []
 
     def one(connection: Connection, requests: Iterable[Request]) -> None:
         try:
-            for request in requests:
-                answer = connection.request(request)
-                if answer.status != 200:
-                    raise LoadError(f"{answer.status}: {answer.body[:200]!r}")
-                latencies.append(answer.total_s)
+            answers.extend(connection.request(request) for request in requests)
         except (LoadError, OSError) as error:
             errors.append(error)
 
-    connections = [Connection.open(host, port) for _ in work]
-    threads = [
-        threading.Thread(target=one, args=pair) for pair in zip(connections, work, strict=True)
-    ]
+    threads = [threading.Thread(target=one, args=pair) for pair in work]
     started_s = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - started_s
-    for connection in connections:
-        connection.close()
     if errors:
         raise LoadError(str(errors[0])) from errors[0]
-    return LoadResult(seconds, latencies)
+    for answer in answers:
+        answer.require_ok()
+        if check is not None:
+            check(answer.body)
+    return LoadResult(seconds, [answer.total_s for answer in answers])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Self
 from attrs import define, field
 
 from podium.bench.load import Connection, LoadError, Request
-from podium.bench.server import HOST, METHOD
+from podium.bench.server import METHOD
 from podium.crypto import KeySigner, keccak256
-from podium.testing.gateway.profiles import DEFAULT_LADDER, parse_profiles
+from podium.testing.gateway.profiles import DEFAULT_LADDER, parse_ladder
 from podium.testing.gateway.requests import (
     build_payment,
     build_segdata,
@@ -81,19 +81,15 @@ class Sender:
     _manifest_id: str = field(factory=lambda: secrets.token_hex(4))
 
     @classmethod
-    def open(cls, port: int, body: bytes) -> Self:
-        """Connect and get a token."""
-        connection, signer = Connection.open(HOST, port), KeySigner(GATEWAY_KEY)
+    def open(cls, connection: Connection, body: bytes) -> Self:
+        """Get a token over a connection."""
+        signer = KeySigner(GATEWAY_KEY)
         info = discover(connection, signer)
-        return cls(connection, body, info, signer, parse_profiles(DEFAULT_LADDER), keccak256(body))
+        return cls(connection, body, info, signer, parse_ladder(DEFAULT_LADDER), keccak256(body))
 
     def segments(self, number: int) -> list[Request]:
         """Return the next paid segments, with a ticket each."""
         return [self._segment() for _ in range(number)]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
 
     def _segment(self) -> Request:
         nonce = next(self._nonces, None)

@@ -65,7 +65,10 @@ class LazyGroup(click.Group):
         if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        try:
+            command: click.Command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise _advise(entry, error) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -83,9 +86,12 @@ class LazyGroup(click.Group):
         except PodiumError as error:
             raise Failed(str(error)) from error
         except ModuleNotFoundError as error:
-            name = error.name or ""
-            entry = self.entries.get(ctx.invoked_subcommand or "")
-            if entry is None or not entry.extra or name.partition(".")[0] == "podium":
-                raise
-            advice = f"pip install 'podium[{entry.extra}]'"
-            raise Failed(f"this command needs the package {name}: {advice}") from error
+            raise _advise(self.entries.get(ctx.invoked_subcommand or ""), error) from error
+
+
+def _advise(entry: Entry | None, error: ModuleNotFoundError) -> Exception:
+    """Name the extra that brings a missing package; a missing module of ours is a fault."""
+    package = (error.name or "").partition(".")[0]
+    if entry is None or not entry.extra or package == "podium":
+        return error
+    return Failed(f"this needs the package {package}: pip install 'podium[{entry.extra}]'")

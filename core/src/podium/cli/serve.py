@@ -15,7 +15,7 @@ from podium.config.load import find_config, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from podium.app import Node
+    from podium.node import Node
 
 
 @click.command()

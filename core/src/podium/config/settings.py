@@ -346,6 +346,9 @@ class LimitsSettings:
         validator=[validators.ge(1), validators.le(MAX_BODY_BYTES)],
         metadata=_help("Largest segment; it may only be lowered."),
     )
+    max_connections: int = field(
+        default=4096, validator=validators.ge(1), metadata=_help("Connections at a time.")
+    )
     silent_connections_per_address: int = field(
         default=256,
         validator=validators.ge(1),

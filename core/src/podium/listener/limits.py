@@ -24,6 +24,7 @@ class Limits:
         handshake_timeout_s: Time for a TLS handshake.
         idle_timeout_s: A connection without requests is closed after this.
         graceful_timeout_s: A stopping server waits this long for requests.
+        max_connections: Connections at a time; a further one is dropped at once.
         silent_per_address: Connections of one client address that have not
             sent a request yet. Clients open some ahead of need, so these are
             bounded by number, not by time; the oldest goes first.
@@ -44,6 +45,7 @@ class Limits:
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 600.0
     graceful_timeout_s: float = 30.0
+    max_connections: int = 4096
     silent_per_address: int = 256
     reset_burst: int = 400
     reset_rate: float = 50.0

@@ -41,6 +41,9 @@ class DemuxProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide at once under TLS; else wait for bytes."""
         self.transport = cast("asyncio.Transport", transport)
+        if len(self._server_state.connections) >= self._config.limits.max_connections:
+            self.transport.abort()
+            return
         self._server_state.gate.admit(self.transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         tls = transport.get_extra_info("ssl_object")

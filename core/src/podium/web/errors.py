@@ -22,6 +22,8 @@ STATUS: Mapping[str, int] = {
     "capacity": 403,
     "payment": 400,
     "ticket": 400,
+    "expected_price": 400,
+    "inactive": 400,
     "insufficient_balance": 400,
     "remote_storage": 400,
     "hash_mismatch": 403,

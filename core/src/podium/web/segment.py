@@ -124,7 +124,11 @@ class SegmentFaces:
             await send_error(send, error)
             return
         body = pb.PaymentResult(info=pb.OrchestratorInfo.FromString(info)).SerializeToString()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        headers = [
+            (b"content-type", b"application/octet-stream"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def segment(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,11 +20,12 @@ H264_PROFILES = {
 }
 CONTAINERS = {Container.MPEGTS: MPEGTS, Container.MP4: MP4}
 ENCODE = {Codec.H264: H264, Codec.HEVC: 16, Codec.VP8: 19, Codec.VP9: 20}
-DECODE = {"hevc": 15, "vp8": 17, "vp9": 18}
+DECODE = {"hevc": 15, "vp9": 18}
 H264_FORMATS = frozenset({21, 22, 23, 24, 25})
 """4:4:4 and 4:2:2 in 8 and 10 bits, and 4:2:0 in 10 bits; GPUs take none but 4:2:0."""
 
-ENCODERS = {"libx265": 16, "libvpx": 19, "libvpx-vp9": 20}
+ENCODERS = {"libx265": 16, "libvpx-vp9": 20}
+"""VP8 is not among them, in or out: neither MPEG-TS nor MP4 can hold it."""
 
 
 def detect(*, gpu: bool, signature: bool) -> frozenset[int]:

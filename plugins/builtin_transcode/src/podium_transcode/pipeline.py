@@ -45,7 +45,10 @@ MAX_BITRATE_BPS = 2**31 - 1
 MAX_FPS = 1000
 ESTIMATED_FPS = 60
 SMALLEST_RENDITION_BYTES = 25
-WITHOUT_MPEGTS = (Codec.VP8, Codec.VP9)
+MUXABLE = {
+    Container.MPEGTS: (Codec.H264, Codec.HEVC),
+    Container.MP4: (Codec.H264, Codec.HEVC, Codec.VP9),
+}
 
 
 class TranscodePipeline(Pipeline):
@@ -146,6 +149,6 @@ def _check_profile(profile: Profile) -> None:
         raise BadInput(f"{profile.name}: {profile.bitrate_bps} b/s", public=INVALID_ARGUMENT)
     if profile.fps is not None and not 0 < profile.fps <= MAX_FPS:
         raise BadInput(f"{profile.name}: {profile.fps} fps", public=INVALID_ARGUMENT)
-    if profile.codec in WITHOUT_MPEGTS and profile.container is Container.MPEGTS:
-        msg = f"{profile.name}: {profile.codec.value} in MPEG-TS"
+    if profile.codec not in MUXABLE[profile.container]:
+        msg = f"{profile.name}: {profile.codec.value} in {profile.container.name}"
         raise Unsupported(msg, public=MUXER_NOT_FOUND)

@@ -60,9 +60,12 @@ def _rendition(row: Mapping[str, Any]) -> str:
         f"{row['fps']:.2f}",
         f"{row['bitrate_bps'] / 1000:,.0f} kb/s",
         f"{row['size_bytes'] / 1e6:,.2f} MB",
-        row["codecs"],
     )
-    return "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+    return (
+        f'<tr title="{html.escape(row["codecs"])}">'
+        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+        + "</tr>"
+    )
 
 
 def write_preview(out: Path, tracks: Sequence[Track]) -> Path | None:

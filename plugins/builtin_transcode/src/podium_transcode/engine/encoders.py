@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 SOFTWARE = {
     Codec.H264: "libx264",
     Codec.HEVC: "libx265",
-    Codec.VP8: "libvpx",
     Codec.VP9: "libvpx-vp9",
 }
 NVENC = {Codec.H264: "h264_nvenc", Codec.HEVC: "hevc_nvenc"}
 
 MAX_CRF = 63
+VP9_OPTIONS = {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
 
 @frozen
@@ -44,7 +44,7 @@ def choose_encoder(profile: Profile, options: EngineOptions, threads: int) -> En
     """
     if options.device != "cpu" and profile.codec in NVENC:
         return EncoderChoice(NVENC[profile.codec], _nvenc(profile, options.device))
-    private = _vpx(profile) if profile.codec in (Codec.VP8, Codec.VP9) else _x26x(profile, options)
+    private = VP9_OPTIONS if profile.codec is Codec.VP9 else _x26x(profile, options)
     common = {**_rate(profile), **_gop(profile), "threads": str(threads)}
     return EncoderChoice(SOFTWARE[profile.codec], {**common, **private})
 
@@ -102,13 +102,6 @@ def _x26x(profile: Profile, options: EngineOptions) -> dict[str, str]:
         # One pool of the planned size; x265 would else take one thread per core for each encoder.
         chosen["x265-params"] = "log-level=none:frame-threads=1"
     return chosen
-
-
-def _vpx(profile: Profile) -> dict[str, str]:
-    chosen = {"deadline": "good", "cpu-used": "4"}
-    if profile.codec is Codec.VP8:
-        return {**chosen, "auto-alt-ref": "0"}
-    return {**chosen, "row-mt": "1"}
 
 
 def _nvenc(profile: Profile, device: str) -> dict[str, str]:

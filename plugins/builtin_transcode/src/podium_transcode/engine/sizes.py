@@ -20,8 +20,7 @@ class Limits:
 LIMITS = {
     Codec.H264: Limits(146, 50, 4096),
     Codec.HEVC: Limits(132, 40, 8192),
-    # The reference has no entry for these and so clamps them to nothing; ours are H.264's.
-    Codec.VP8: Limits(146, 50, 4096),
+    # The reference has no entry for VP9 and so clamps it to nothing; ours is H.264's.
     Codec.VP9: Limits(146, 50, 4096),
 }
 

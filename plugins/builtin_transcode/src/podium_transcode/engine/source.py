@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DEMUXERS = "mpegts,mov,mp4"
 """What gateways send. Every other demuxer is refused before it reads a byte."""
 
-DECODERS = frozenset({"h264", "hevc", "vp8", "vp9"})
+DECODERS = frozenset({"h264", "hevc", "vp9"})
 MAX_DURATION_US = 300_000_000
 MAX_RATE = 1000
 GPU_FORMATS = frozenset({"yuv420p", "yuvj420p", "nv12", "p010le", "yuv420p10le"})
@@ -205,13 +205,11 @@ def open_source(descriptor: int, options: EngineOptions) -> Source:
     Raises:
         BadInput: it is no video, too long or too large, or of a codec we do not take.
     """
-    limits = {"max_pixels": str(options.max_pixels_per_frame)}
     try:
         container = av.open(
             DescriptorReader(descriptor),
             mode="r",
             container_options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"},
-            options=limits,
             hwaccel=_hardware(options.device),
             buffer_size=1 << 18,
         )
@@ -222,6 +220,8 @@ def open_source(descriptor: int, options: EngineOptions) -> Source:
         raise refusal(INVALID_VIDEO, "no video stream")
     if video.codec_context is None or video.codec_context.name not in DECODERS:
         raise refusal(UNSUPPORTED_CODEC, getattr(video.codec_context, "name", "unknown"))
+    if video.width * video.height > options.max_pixels_per_frame:
+        raise refusal(INVALID_RESOLUTION, f"{video.width}x{video.height}")
     if (container.duration or 0) > MAX_DURATION_US:
         raise refusal(INVALID_DURATION, f"{(container.duration or 0) / 1e6:.0f} s")
     # One thread: decoding is a tenth of the work, and threads of it only add to that.

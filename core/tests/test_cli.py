@@ -1,0 +1,250 @@
+"""The command line: what it prints, what it leaves behind, how it exits."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from importlib.metadata import version
+
+import click
+import httpx
+import pytest
+from click.testing import CliRunner
+from podium.cli import cli
+from podium.cli.lazy import Entry, LazyGroup
+from podium.crypto import KeySigner, checksum_address
+
+
+@pytest.fixture
+def podium(tmp_path, monkeypatch):
+    """Run a command in an empty folder with an empty home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PODIUM_CONFIG", raising=False)
+
+    def run(*args):
+        return CliRunner().invoke(cli, args)
+
+    return run
+
+
+def write(folder, text):
+    (folder / "podium.toml").write_text(text, "utf-8")
+
+
+def test_help_names_every_command_and_imports_none():
+    script = (
+        "import sys; from podium.cli import cli\n"
+        "try: cli.main(['--help'], prog_name='podium')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'cattrs', 'structlog', 'starlette', 'uvicorn', 'rich', 'coincurve', 'h2', 'av',\n"
+        "         'prometheus_client', 'importlib.metadata', 'asyncio'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("serve", "init", "config", "plugins", "tickets", "gateway", "demo", "bench"):
+        assert f"\n  {name} " in found
+    assert found.splitlines()[-1] == "[]"
+
+
+def test_version_names_the_protocol_too(podium):
+    assert podium("--version").output == f"podium {version('podium')} (speaks go-livepeer 0.9.1)\n"
+
+
+def test_every_command_is_what_it_says(podium):
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        assert isinstance(cli.get_command(context, name), click.Command), name
+    result = podium("nonsense")
+    assert result.exit_code == 2
+    assert "No such command" in result.output
+
+
+def test_an_extra_that_is_missing_is_named():
+    entries = {"gone": Entry("no_such_package.cli:gone", "Help.", "gateway")}
+    result = CliRunner().invoke(LazyGroup(entries=entries), ["gone"])
+    assert result.exit_code == 1
+    assert "podium: this needs the package no_such_package: pip install 'podium[gateway]'" in result.output
+
+
+def test_a_module_of_ours_that_is_missing_is_a_fault_not_advice():
+    entries = {"gone": Entry("podium.no_such_module:gone", "Help.", "gateway")}
+    result = CliRunner().invoke(LazyGroup(entries=entries), ["gone"])
+    assert isinstance(result.exception, ModuleNotFoundError)
+
+
+def test_init_writes_a_file_that_checks(podium, tmp_path):
+    result = podium("init", "--data-dir", "state")
+    assert result.exit_code == 0, result.output
+    document = tomllib.loads((tmp_path / "podium.toml").read_text())
+    assert document["plugins"]["transcode"]["enabled"] is True
+    assert document["node"]["data_dir"] == str(tmp_path / "state")
+    assert "private_key" not in document["account"]
+    again = podium("init")
+    assert again.exit_code == 1
+    assert "podium.toml exists; replace it with --force" in again.output
+    assert podium("init", "--force").exit_code == 0
+
+
+def test_init_makes_a_key_once_and_for_its_owner_only(podium, tmp_path):
+    result = podium("init", "--with-key", "--data-dir", "state")
+    path = tmp_path / "state" / "account.key"
+    key = path.read_text().strip()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert checksum_address(KeySigner(bytes.fromhex(key)).address) in result.output
+    assert key not in result.output
+    text = (tmp_path / "podium.toml").read_text()
+    assert key not in text
+    assert tomllib.loads(text)["account"]["private_key"] == {"file": str(path)}
+    assert podium("init", "--with-key", "--data-dir", "state", "--force").exit_code == 0
+    assert path.read_text().strip() == key
+    path.write_text("not a key\n")
+    result = podium("init", "--with-key", "--data-dir", "state", "--force")
+    assert result.exit_code == 1
+    assert "does not hold a private key" in result.output
+
+
+def test_config_check_tells_every_problem_and_exits_2(podium, tmp_path):
+    write(
+        tmp_path,
+        "[node]\nmax_session = 1\nmetrics = 3\n"
+        "[plugins.nothere]\nenabled = true\n[plugins.maybe]\nenabled = true\nrequired = false\n",
+    )
+    result = podium("config", "check")
+    assert result.exit_code == 2
+    lines = result.output.splitlines()
+    assert lines[:2] == [
+        "podium: node.max_session: unknown key; did you mean max_sessions?",
+        "podium: node.metrics: must be true or false, not a whole number",
+    ]
+    assert lines[2].startswith("podium: plugins.nothere: install: no installed distribution")
+    assert len(lines) == 3
+
+
+def test_config_check_says_ok(podium, tmp_path):
+    write(tmp_path, "version = 1\n[node]\nmax_sessions = 1\n")
+    result = podium("config", "check")
+    assert (result.exit_code, result.output) == (0, "podium.toml: ok; plugins: none\n")
+
+
+@pytest.mark.parametrize("command", [("config", "show"), ("serve",), ("tickets", "list")])
+def test_a_broken_file_ends_every_command_with_its_place(podium, tmp_path, command):
+    write(tmp_path, "[node]\nmax_sessions 3\n")
+    result = podium(*command)
+    assert result.exit_code == 2
+    assert result.output.startswith("podium: podium.toml, line 2, column 14: ")
+    assert result.output.count("\n") == 1
+
+
+def test_without_a_file_the_next_step_is_named(podium):
+    result = podium("serve")
+    assert result.exit_code == 2
+    assert "run podium init" in result.output
+
+
+def test_config_show_masks_secrets(podium, tmp_path):
+    key = "7a" * 32
+    write(tmp_path, f'[account]\nprivate_key = "{key}"\n')
+    result = podium("config", "show")
+    assert result.exit_code == 0
+    assert key not in result.output
+    assert 'private_key = "***"  # file' in result.output
+
+
+def test_plugins_list_shows_what_is_installed_and_why_it_fails(podium, tmp_path):
+    assert "not-enabled" in podium("plugins", "list").output
+    write(tmp_path, "[plugins.nothere]\nenabled = true\n")
+    result = podium("plugins", "list")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.output.splitlines() if "nothere" in line]
+    assert "failed" in line
+    assert "no installed distribution offers it" in line
+    assert not (tmp_path / "home").exists()
+
+
+def test_plugins_check_fails_when_one_does(podium, tmp_path):
+    write(tmp_path, "[plugins.nothere]\nenabled = true\n")
+    result = podium("plugins", "check")
+    assert result.exit_code == 1
+    assert "podium: not every enabled plugin is well" in result.output
+    write(tmp_path, "")
+    assert podium("plugins", "check").exit_code == 0
+
+
+def test_tickets_of_a_new_node_are_none(podium, tmp_path):
+    write(tmp_path, '[node]\ndata_dir = "state"\n')
+    result = podium("tickets", "list")
+    assert (result.exit_code, result.output) == (
+        0,
+        f"no winning tickets in {tmp_path / 'state' / 'podium.sqlite3'}\n",
+    )
+    assert not (tmp_path / "state").exists()
+
+
+def start(folder, *args):
+    environ = os.environ | {"HOME": str(folder), "PYTHONWARNINGS": "default"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "podium.cli", "serve", *args],
+        cwd=folder, env=environ, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_serve_says_what_runs_where_and_ends_on_sigterm(tmp_path):
+    write(
+        tmp_path,
+        '[node]\ndata_dir = "state"\nlisten = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\n',
+    )
+    began = time.monotonic()
+    process = start(tmp_path)
+    try:
+        banner = [process.stdout.readline() for _ in range(7)]
+        took_s = time.monotonic() - began
+        assert banner[0].startswith(f"podium {version('podium')} serves https://127.0.0.1:")
+        rows = dict(line.strip().split("  ", 1) for line in banner[1:] if "  " in line.strip())
+        page = httpx.get(rows["admin port"].strip(), timeout=10)
+        assert "livepeer_max_sessions_total" in page.text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    assert took_s < 10  # under 2 s on an idle machine
+
+
+def test_serve_on_a_port_in_use_says_so_in_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        write(tmp_path, f'[node]\ndata_dir = "state"\nlisten = "127.0.0.1:{port}"\n')
+        process = start(tmp_path)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert out == ""
+    assert str(port) in err
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("podium: ")
+
+
+def test_bench_adds_its_figures_to_the_file(podium, tmp_path, monkeypatch):
+    class Report:
+        def figures(self):
+            return {"fake.ratio": 1.5}
+
+        def lines(self):
+            return ["fine"]
+
+    from podium.bench import cli as bench_cli
+
+    monkeypatch.setattr(bench_cli, "_load", lambda target: Report)
+    (tmp_path / "b.json").write_text('{"old": 1}')
+    result = podium("bench", "tickets", "--json", "b.json")
+    assert result.exit_code == 0, result.output
+    assert "fine" in result.output
+    assert json.loads((tmp_path / "b.json").read_text()) == {"old": 1, "fake.ratio": 1.5}

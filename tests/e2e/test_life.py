@@ -1,0 +1,199 @@
+"""The node as a process: start, signals, crashes, and what survives them."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+CONFIG = """
+version = 1
+[node]
+data_dir = "{dir}/data"
+listen = "127.0.0.1:{port}"
+admin_listen = "127.0.0.1:{admin}"
+log_format = "json"
+drain_timeout_s = 20.0
+[account]
+private_key = {{env = "NODE_KEY"}}
+[payments]
+price_per_unit = 1
+ticket_ev_wei = 8000000000
+# Nearly every ticket wins: face value is just above the expected value.
+max_face_value_wei = 8000000001
+[plugins.transcode]
+enabled = true
+slots = 1
+"""
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Process:
+    """``podium serve`` on free ports."""
+
+    def __init__(self, folder, text=CONFIG):
+        self.folder = folder
+        self.port, self.admin_port = free_port(), free_port()
+        self.config = folder / "podium.toml"
+        self.config.write_text(text.format(dir=folder, port=self.port, admin=self.admin_port))
+        self.environ = os.environ | {"NODE_KEY": "11" * 32}
+
+    async def spawn(self, *args):
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "podium", *args, "--config", str(self.config), env=self.environ,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def start(self):
+        started = time.monotonic()
+        self.process = await self.spawn("serve")
+        async with asyncio.timeout(30), httpx.AsyncClient() as client:
+            while True:
+                try:
+                    reply = await client.get(f"http://127.0.0.1:{self.admin_port}/readyz")
+                    if reply.status_code == 200:
+                        break
+                except httpx.TransportError:
+                    assert self.process.returncode is None, await self.process.stderr.read()
+                await asyncio.sleep(0.05)
+        self.ready_s = time.monotonic() - started
+        return self
+
+    @property
+    def node(self):
+        return SimpleNamespace(service_uri=f"https://127.0.0.1:{self.port}")
+
+    async def ended(self):
+        out, err = await asyncio.wait_for(self.process.communicate(), 30)
+        return self.process.returncode, out.decode(), err.decode()
+
+    async def run(self, *args):
+        process = await self.spawn(*args)
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def process(tmp_path):
+    process = Process(tmp_path)
+    yield process
+    running = getattr(process, "process", None)
+    if running is not None and running.returncode is None:
+        running.kill()
+        await running.communicate()
+
+
+async def test_a_winner_survives_kill_9(world, process, segment):
+    await process.start()
+    sender = await world.sender(process.node)
+    result = await sender.result(segment, tickets=2)
+    assert result.data.segments[0].pixels == 426 * 240 * 60
+    process.process.kill()
+    await process.ended()
+    code, out, _ = await process.run("tickets", "list", "--json")
+    assert code == 0
+    assert out.count(f"0x{sender.signer.address.hex()}") + out.lower().count(sender.signer.address.hex()) >= 2
+    await process.start()
+    code, again, _ = await process.run("tickets", "list", "--json")
+    assert again == out
+    # The ticket secret was kept: parameters offered before the crash are still good.
+    fresh = await world.sender(process.node)
+    sender.info.auth_token.CopyFrom(fresh.info.auth_token)
+    assert (await sender.send(segment, seq=1, client=fresh.client)).status_code == 200
+
+
+async def test_sigterm_finishes_the_segment_in_flight(world, process, segment):
+    await process.start()
+    # HTTP/1.1: this client takes HTTP/2's GOAWAY for the end of the stream in flight too.
+    sender = await world.sender(process.node, http2=False)
+    task = asyncio.create_task(sender.send(segment))
+    await asyncio.sleep(0.15)
+    process.process.send_signal(signal.SIGTERM)
+    reply = await task
+    assert reply.status_code == 200
+    assert len(reply.content) > 300
+    code, _, err = await process.ended()
+    assert code == 0
+    assert "draining" in err
+    assert "Traceback" not in err
+
+
+async def test_a_second_signal_stops_at_once(world, process, segment):
+    await process.start()
+    sender = await world.sender(process.node)
+    task = asyncio.create_task(sender.send(segment * 20))
+    await asyncio.sleep(0.3)
+    process.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    process.process.send_signal(signal.SIGTERM)
+    code, _, err = await process.ended()
+    assert code in (0, 1)
+    assert "Traceback" not in err
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_port_in_use_is_one_sentence(process):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", process.port))
+        sock.listen()
+        code, _, err = await process.run("serve")
+    assert code == 1
+    assert "Traceback" not in err
+    assert str(process.port) in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("version = 1\n[node\n", "line 2"),
+        ("version = 1\n[node]\nmax_sesions = 3\n", "max_sessions"),
+        ("version = 1\n[node]\nmax_sessions = 0\n", "node.max_sessions"),
+        ("version = 1\n[node]\nmax_sessions = '3'\n", "node.max_sessions"),
+        ("version = 1\n[account]\nprivate_key = 'short'\n", "account.private_key"),
+        ("version = 1\n[plugins.nope]\nenabled = true\n", "nope"),
+        ("version = 1\n[plugins.transcode]\nenabled = true\nslots = -1\n", "plugins.transcode.slots"),
+    ],
+)
+async def test_broken_configurations_name_the_problem(tmp_path, text, problem):
+    process = Process(tmp_path, text=text)
+    code, _, err = await process.run("serve")
+    assert code in (1, 2)
+    assert problem in err
+    assert "Traceback" not in err
+    assert "short" not in err
+
+
+async def test_no_winner_is_credited_that_cannot_be_stored(world, process, segment):
+    await process.start()
+    sender = await world.sender(process.node)
+    # A database that takes no more: the same error as a full disk.
+    process.process.send_signal(signal.SIGTERM)
+    await process.ended()
+    database = process.folder / "data" / "podium.sqlite3"
+    database.unlink()
+    database.mkdir()
+    code, _, err = await process.run("serve")
+    assert code == 1
+    assert "Traceback" not in err
+    assert "podium.sqlite3" in err
+    assert sender.info.HasField("ticket_params")
+
+
+async def test_an_unwritable_data_folder_is_one_sentence(tmp_path):
+    (tmp_path / "data").write_text("a file, not a folder")
+    process = Process(tmp_path)
+    code, _, err = await process.run("serve")
+    assert code == 1
+    assert "node.data_dir" in err
+    assert "Traceback" not in err
