@@ -114,8 +114,14 @@ def fakes():
         @staticmethod
         def job(*request, session_id="s", timeout_s=5.0, job_id="j"):
             return Job(
-                id=job_id, session_id=session_id, sender=b"\1" * 20, pipeline="fake", capability=0,
-                model=None, timeout_s=timeout_s, request=request,
+                id=job_id,
+                session_id=session_id,
+                sender=b"\1" * 20,
+                pipeline="fake",
+                capability=0,
+                model=None,
+                timeout_s=timeout_s,
+                request=request,
             )
 
     return Fakes

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it leaves behind, how it exits."""
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from click.testing import CliRunner
 from podium.cli import cli
 from podium.cli.lazy import Entry, LazyGroup
 from podium.crypto import KeySigner, checksum_address
+from podium.model import WinningTicket
+from podium.stores.sqlite import Database
 
 
 @pytest.fixture
@@ -71,7 +74,10 @@ def test_an_extra_that_is_missing_is_named():
     entries = {"gone": Entry("no_such_package.cli:gone", "Help.", "gateway")}
     result = CliRunner().invoke(LazyGroup(entries=entries), ["gone"])
     assert result.exit_code == 1
-    assert "podium: this needs the package no_such_package: pip install 'podium[gateway]'" in result.output
+    assert (
+        "podium: this needs the package no_such_package: pip install 'podium[gateway]'"
+        in result.output
+    )
 
 
 def test_a_module_of_ours_that_is_missing_is_a_fault_not_advice():
@@ -188,10 +194,40 @@ def test_tickets_of_a_new_node_are_none(podium, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+def test_tickets_are_listed_for_people_and_programs(podium, tmp_path):
+    sender = b"\x01" * 20
+    ticket = WinningTicket(
+        sender=sender, recipient=b"\x02" * 20, face_value=35_000_000_245_000_000, win_prob=2**255,
+        nonce=7, recipient_rand_hash=b"\x03" * 32, creation_round=1, block_hash=b"\x04" * 32,
+        recipient_rand=5, expiration_block=40, signature=b"\x06" * 65,
+    )  # fmt: skip
+
+    async def store():
+        database = await Database.open(tmp_path / "podium.sqlite3")
+        await database.add([ticket])
+        await database.close()
+
+    asyncio.run(store())
+    write(tmp_path, f'[node]\ndata_dir = "{tmp_path}"\n')
+    (line,) = podium("tickets", "list", "--open", "--json").output.splitlines()
+    row = json.loads(line)
+    assert row.pop("created")
+    assert row == {
+        "sender": checksum_address(sender),
+        "nonce": 7,
+        "face_value_wei": 35_000_000_245_000_000,
+        "expires_block": 40,
+        "state": "waiting",
+    }
+    table = podium("tickets", "list").output
+    assert "35000000245000000" in table
+    assert checksum_address(sender) in table
+
+
 def start(folder, *args):
     environ = os.environ | {"HOME": str(folder), "PYTHONWARNINGS": "default"}
     return subprocess.Popen(
-        [sys.executable, "-m", "podium.cli", "serve", *args],
+        [sys.executable, "-m", "podium", "serve", *args],
         cwd=folder, env=environ, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from podium.testing.chain import FakeChain, reference_packing
 from podium.testing.node import PodiumApp, node_document
 
 DATA = Path(__file__).parent / "data"
-MEDIA = Path("/work/shared/vectors/media")
+MEDIA = Path(__file__).parents[2] / "plugins/builtin_transcode/tests/data"
 GENESIS_S = 1_795_423_893
 """Unix time of the recorded chain's block 0; it has a block a second."""
 MAX_LAG_BLOCKS = 4
@@ -303,7 +303,6 @@ def start_onchain(tmp_path_factory, setup, funds):
             rand=RandSource(secrets["ticket_secret"], reference_packing),
             token_secret=secrets["auth_token_secret"],
             now=time,
-            plugins=dev(),
         )
         settings = onchain_settings(tmp_path_factory.mktemp(process), setup, uri)
         app = PodiumApp.start(settings, overrides)
@@ -466,9 +465,3 @@ def pytest_terminal_summary(terminalreporter, config):
 def tally(request):
     return request.config.stash[TALLY]
 
-
-def dev():
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("devtranscode", "/tmp/devtranscode.py")
-    m = importlib.util.module_from_spec(spec); spec.loader.exec_module(m)
-    return {"transcode": m}

@@ -80,13 +80,20 @@ class CommandedPlugin:
 def make_settings(data_dir, *, paid=True, node=None, limits=None, storage=None, payments=None):
     return Settings(
         node=NodeSettings(
-            data_dir=data_dir, listen="127.0.0.1:0", admin_listen="127.0.0.1:0",
-            log_format="json", **(node or {}),
+            data_dir=data_dir,
+            listen="127.0.0.1:0",
+            admin_listen="127.0.0.1:0",
+            log_format="json",
+            **(node or {}),
         ),
         account=AccountSettings(private_key=Secret(NODE_KEY.hex()) if paid else None),
         payments=PaymentsSettings(
-            **{"price_per_unit": Fraction(1), "ticket_ev_wei": TICKET_EV,
-               "max_face_value_wei": 5 * TICKET_EV, **(payments or {})}
+            **{
+                "price_per_unit": Fraction(1),
+                "ticket_ev_wei": TICKET_EV,
+                "max_face_value_wei": 5 * TICKET_EV,
+                **(payments or {}),
+            }
         ),
         chain=ChainSettings(local=ChainLocalSettings()),
         limits=LimitsSettings(**(limits or {})),
@@ -113,8 +120,18 @@ class Sender:
         self.nonce = 0
         return self.info
 
-    def request(self, body=b"segment", *, tickets=1, seq=0, headers=None, profiles=PROFILES,
-                duration_ms=2000, after_signing=None, body_sent=None):
+    def request(
+        self,
+        body=b"segment",
+        *,
+        tickets=1,
+        seq=0,
+        headers=None,
+        profiles=PROFILES,
+        duration_ms=2000,
+        after_signing=None,
+        body_sent=None,
+    ):
         nonces = range(self.nonce + 1, self.nonce + 1 + tickets)
         self.nonce += tickets
         has_terms = self.info.HasField("ticket_params")
@@ -125,8 +142,14 @@ class Sender:
             nonces if has_terms else (),
         )
         segdata = build_segdata(
-            self.signer, token=self.info.auth_token, manifest_id="movie", seq=seq, body=body,
-            duration_ms=duration_ms, profiles=profiles, after_signing=after_signing,
+            self.signer,
+            token=self.info.auth_token,
+            manifest_id="movie",
+            seq=seq,
+            body=body,
+            duration_ms=duration_ms,
+            profiles=profiles,
+            after_signing=after_signing,
         )
         return build_segment_request(
             segdata, payment, body if body_sent is None else body_sent, headers=headers

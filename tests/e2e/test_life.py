@@ -50,8 +50,15 @@ class Process:
 
     async def spawn(self, *args):
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "podium", *args, "--config", str(self.config), env=self.environ,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            sys.executable,
+            "-m",
+            "podium",
+            *args,
+            "--config",
+            str(self.config),
+            env=self.environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
 
     async def start(self):
@@ -102,7 +109,11 @@ async def test_a_winner_survives_kill_9(world, process, segment):
     await process.ended()
     code, out, _ = await process.run("tickets", "list", "--json")
     assert code == 0
-    assert out.count(f"0x{sender.signer.address.hex()}") + out.lower().count(sender.signer.address.hex()) >= 2
+    assert (
+        out.count(f"0x{sender.signer.address.hex()}")
+        + out.lower().count(sender.signer.address.hex())
+        >= 2
+    )
     await process.start()
     code, again, _ = await process.run("tickets", "list", "--json")
     assert again == out
@@ -162,7 +173,10 @@ async def test_a_port_in_use_is_one_sentence(process):
         ("version = 1\n[node]\nmax_sessions = '3'\n", "node.max_sessions"),
         ("version = 1\n[account]\nprivate_key = 'short'\n", "account.private_key"),
         ("version = 1\n[plugins.nope]\nenabled = true\n", "nope"),
-        ("version = 1\n[plugins.transcode]\nenabled = true\nslots = -1\n", "plugins.transcode.slots"),
+        (
+            "version = 1\n[plugins.transcode]\nenabled = true\nslots = -1\n",
+            "plugins.transcode.slots",
+        ),
     ],
 )
 async def test_broken_configurations_name_the_problem(tmp_path, text, problem):
@@ -197,3 +211,14 @@ async def test_an_unwritable_data_folder_is_one_sentence(tmp_path):
     assert code == 1
     assert "node.data_dir" in err
     assert "Traceback" not in err
+
+
+async def test_a_service_uri_that_leads_nowhere_is_a_warning(tmp_path):
+    text = CONFIG.replace("[node]", '[node]\nservice_uri = "https://127.0.0.1:1"')
+    process = await Process(tmp_path, text=text).start()
+    async with asyncio.timeout(15):
+        while b"service URI does not answer" not in await process.process.stderr.readline():
+            pass
+    process.process.send_signal(signal.SIGTERM)
+    code, _, _ = await process.ended()
+    assert code == 0

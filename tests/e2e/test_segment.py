@@ -32,7 +32,10 @@ async def test_a_paid_segment_comes_back_signed_and_can_be_fetched(world, http2)
     fetched = await sender.client.get(segment.url)
     assert fetched.status_code == 200
     assert fetched.headers["content-type"] == "video/mp2t"
-    assert recover(keccak256(keccak256(fetched.content)), result.data.sig) == node.service.signer.address
+    assert (
+        recover(keccak256(keccak256(fetched.content)), result.data.sig)
+        == node.service.signer.address
+    )
     assert result.info.auth_token.session_id == session
     (entry,) = await ledger(node)
     assert entry["key"] == session
@@ -52,7 +55,9 @@ async def test_the_200_leaves_long_before_the_result(world):
     url = node.service_uri + "/segment"
     async with (
         asyncio.timeout(10),
-        sender.client.stream("POST", url, headers=dict(request.headers), content=request.body) as reply,
+        sender.client.stream(
+            "POST", url, headers=dict(request.headers), content=request.body
+        ) as reply,
     ):
         assert reply.status_code == 200
         assert not world.plugin.release.is_set()
@@ -103,7 +108,9 @@ async def test_capacity(world):
     await first.result()
     reply = await second.send()
     assert (reply.status_code, reply.text) == (403, "OrchestratorCapped\n")
-    with pytest.raises(OrchestratorFailed, match="^Invalid orchestrator request: OrchestratorCapped$"):
+    with pytest.raises(
+        OrchestratorFailed, match=r"^Invalid orchestrator request: OrchestratorCapped$"
+    ):
         await second.discover()
     await first.result(seq=1)
 
@@ -125,7 +132,9 @@ async def test_a_session_queues_four_and_the_next_is_busy(world):
     assert result.info.HasField("auth_token")
     world.plugin.release.set()
     replies = await asyncio.gather(*(t for t in tasks if t is not busy))
-    assert all(pb.TranscodeResult.FromString(r.content).WhichOneof("result") == "data" for r in replies)
+    assert all(
+        pb.TranscodeResult.FromString(r.content).WhichOneof("result") == "data" for r in replies
+    )
     assert [job.request.seq for job in world.plugin.jobs] == [0, 1, 2, 3, 4]
 
 
@@ -187,7 +196,11 @@ async def test_a_hanging_job_ends_at_its_time_out(world, monkeypatch):
 WRONG = [
     ({"body_sent": b"another"}, 403, "Forbidden"),
     ({"body_sent": b""}, 403, "Forbidden"),
-    ({"headers": {"Livepeer-Payment": "%"}}, 402, "base64 decode error: illegal base64 data at input byte 0"),
+    (
+        {"headers": {"Livepeer-Payment": "%"}},
+        402,
+        "base64 decode error: illegal base64 data at input byte 0",
+    ),
     ({"headers": {"Livepeer-Payment": ""}}, 403, "ErrSegSig"),
     ({"headers": {"Livepeer-Segment": "%"}}, 403, "ErrorSegEncoding"),
     ({"headers": {"Livepeer-Segment": ""}}, 403, "ErrSegSig"),
@@ -195,13 +208,19 @@ WRONG = [
     ({"duration_ms": 300_001}, 403, "invalid duration"),
     ({"after_signing": lambda s: s.ClearField("auth_token")}, 403, "missing auth token"),
     ({"after_signing": lambda s: setattr(s.auth_token, "token", b"no")}, 403, "invalid auth token"),
-    ({"after_signing": lambda s: s.capabilities.bitstring.append(2**40)}, 403, "incompatible capabilities"),
+    (
+        {"after_signing": lambda s: s.capabilities.bitstring.append(2**40)},
+        403,
+        "incompatible capabilities",
+    ),
     ({"tickets": 0}, 400, "Insufficient balance"),
 ]
 
 
 @pytest.mark.parametrize(("wrong", "status", "text"), WRONG)
-async def test_wrong_requests_get_the_references_answer_and_leak_nothing(world, wrong, status, text):
+async def test_wrong_requests_get_the_references_answer_and_leak_nothing(
+    world, wrong, status, text
+):
     node = await world.node()
     sender = await world.sender(node)
     reply = await sender.send(**wrong)
@@ -240,12 +259,21 @@ async def test_a_body_that_stops_coming(world):
 
 
 @pytest.mark.parametrize(
-    "uri", [b"http://127.0.0.1:1/x", b"http://169.254.169.254/latest", b"file:///etc/passwd", b"", b"\xff"]
+    "uri",
+    [
+        b"http://127.0.0.1:1/x",
+        b"http://169.254.169.254/latest",
+        b"file:///etc/passwd",
+        b"",
+        b"\xff",
+    ],
 )
 async def test_a_uri_body_may_not_point_inside(world, uri):
     node = await world.node()
     sender = await world.sender(node)
-    reply = await sender.send(b"x", body_sent=uri, headers={"Content-Type": "application/vnd+livepeer.uri"})
+    reply = await sender.send(
+        b"x", body_sent=uri, headers={"Content-Type": "application/vnd+livepeer.uri"}
+    )
     assert (reply.status_code, reply.text) == (400, "BadRequest\n")
     assert world.plugin.jobs == []
 
@@ -305,7 +333,9 @@ async def test_payment_credits_the_manifest(world):
     assert node.payments.balance(sender.signer.address, sender.info.auth_token.session_id) is None
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "", "\x00", "x" * 500, "naïve ?#%"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a/b", "..", "", "\x00", "x" * 500, "naïve ?#%"]
+)
 async def test_profile_names_are_no_paths(world, name):
     node = await world.node()
     sender = await world.sender(node)
@@ -341,5 +371,8 @@ async def test_a_request_signed_by_another_key_finds_nothing(world):
     node = await world.node()
     sender = await world.sender(node)
     sender.signer.address = KeySigner(b"\x55" * 32).address
-    with pytest.raises(OrchestratorFailed, match="^Invalid orchestrator request: orchestrator req sig check failed$"):
+    with pytest.raises(
+        OrchestratorFailed,
+        match=r"^Invalid orchestrator request: orchestrator req sig check failed$",
+    ):
         await sender.discover()

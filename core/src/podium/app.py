@@ -19,7 +19,15 @@ from podium.errors import StartupError
 from podium.jobs.spine import Spine
 from podium.jobs.till import Till
 from podium.model import PROTOCOL_VERSION
-from podium.node import Door, Fanout, Node, serve_until_closed, stop_task, sweep
+from podium.node import (
+    Door,
+    Fanout,
+    Node,
+    reachable,
+    serve_until_closed,
+    stop_task,
+    sweep,
+)
 from podium.pluginhost import NodeFacts, PluginHost, Services
 from podium.pricing import PriceBook
 from podium.sessions.registry import Sessions
@@ -118,6 +126,7 @@ class _Builder:
             payments=payments,
             book=book,
             telemetry=telemetry,
+            log=self.log,
             service=service,
             public=public,
             admin=admin,
@@ -241,6 +250,7 @@ async def serve(settings: Settings, *, started: Callable[[Node], None] | None = 
     async with running(settings) as node:
         if started is not None:
             started(node)
+        check = asyncio.create_task(_check_service_uri(node))
         asked = asyncio.create_task(signals.get())
         failed = asyncio.create_task(node.failed())
         await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -250,5 +260,19 @@ async def serve(settings: Settings, *, started: Callable[[Node], None] | None = 
         draining = asyncio.create_task(node.drain(asked.result().name))
         again = asyncio.create_task(signals.get())
         await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, again, failed):
+        for task in (draining, again, failed, check):
             await stop_task(task)
+
+
+async def _check_service_uri(node: Node) -> None:
+    """Warn when the node cannot reach itself the way gateways will."""
+    if not node.settings.node.startup_check:
+        return
+    problem = await reachable(node.service_uri)
+    if problem:
+        node.log.warning(
+            "service URI does not answer: gateways will not find this node; check"
+            " node.service_uri, name resolution and port forwarding",
+            service_uri=node.service_uri,
+            problem=problem,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from attrs import define, field
 from podium_hookspecs import NodeStopping
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from podium_hookspecs import AsgiApp, Event
+    from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
     from podium.listener import PodiumServer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from podium.workers.pool import WorkerPool
 
 SWEEP_INTERVAL_S = 1.0
+CHECK_TIMEOUT_S = 8.0
 
 
 @define(eq=False)
@@ -49,6 +52,7 @@ class Node:
     payments: Payments
     book: PriceBook
     telemetry: Telemetry
+    log: FilteringBoundLogger
     service: OrchestratorService
     public: PodiumServer
     admin: PodiumServer
@@ -101,6 +105,17 @@ class Fanout:
         """Tell everyone, in order."""
         for listener in self.listeners:
             listener(event)
+
+
+async def reachable(service_uri: str) -> str:
+    """Ask the node for its health by its own service URI; return why that failed, or nothing."""
+    client = httpx.AsyncClient(verify=False, trust_env=False, timeout=CHECK_TIMEOUT_S)
+    async with client:
+        try:
+            reply = await client.get(f"{service_uri}/healthz")
+        except httpx.HTTPError as error:
+            return str(error) or type(error).__name__
+    return "" if reply.status_code == httpx.codes.OK else f"it answered {reply.status_code}"
 
 
 async def serve_until_closed(stack: AsyncExitStack, server: PodiumServer) -> asyncio.Task[None]:

@@ -38,7 +38,10 @@ class World:
         self.outputs = []
         loop = asyncio.get_running_loop()
         self.sessions = Sessions(
-            max_sessions, on_event=self.events.append, on_close=self.pool.end_session, monotonic=loop.time
+            max_sessions,
+            on_event=self.events.append,
+            on_close=self.pool.end_session,
+            monotonic=loop.time,
         )
         self.spine = Spine(
             self.sessions, self.pool, fakes.everybody(), self.debits, self.events.append, loop.time
@@ -49,7 +52,10 @@ class World:
 
     async def run(self, *request, pipeline=None, **job):
         await self.spine.run(
-            self.fakes.job(*request, **job), pipeline or self.fakes.pipeline(), BILLING, self.deliver
+            self.fakes.job(*request, **job),
+            pipeline or self.fakes.pipeline(),
+            BILLING,
+            self.deliver,
         )
 
     @property
@@ -175,7 +181,7 @@ async def test_a_plugins_bug_fails_its_job_only(world, fakes, nonsense):
 async def test_capacity_is_checked_when_the_session_opens(world):
     for name in "abc":
         await world.run(b"x", session_id=name)
-    with pytest.raises(CapacityError, match="^OrchestratorCapped$"):
+    with pytest.raises(CapacityError, match=r"^OrchestratorCapped$"):
         await world.run(b"x", session_id="d")
     assert world.finished[-1].outcome == "capacity"
 
@@ -186,5 +192,5 @@ async def test_refusal_by_a_plugin(world, fakes):
             return Admission(False, "blocked")
 
     world.spine.admitter = Nobody()
-    with pytest.raises(CredentialsError, match="^blocked$"):
+    with pytest.raises(CredentialsError, match=r"^blocked$"):
         await world.spine.admit(AdmitRequest(b"", "job"))

@@ -17,8 +17,13 @@ def make_till(decide=lambda request: None, price=Fraction(5)):
     chain = FakeChain()
     chain.funds[SENDER] = SenderFunds(10**18, 10**18)
     payments = TicketPayments.build(
-        PaymentSettings(b"\1" * 20, ticket_ev=1000), rand=RandSource(b"s" * 32), clock=chain,
-        broker=chain, gas_price=chain, store=MemoryTickets(), on_event=lambda event: None,
+        PaymentSettings(b"\1" * 20, ticket_ev=1000),
+        rand=RandSource(b"s" * 32),
+        clock=chain,
+        broker=chain,
+        gas_price=chain,
+        store=MemoryTickets(),
+        on_event=lambda event: None,
     )
     book = PriceBook(Rates(price, auto_adjust=False), decide, payments.tx_cost_multiplier)
     return Till(payments, book)
@@ -53,8 +58,7 @@ async def test_a_failing_price_plugin_refuses():
         raise PluginError("feed is stale", public="no price")
 
     till = make_till(decide)
-    with pytest.raises(SenderError, match="^no price$"):
+    with pytest.raises(SenderError, match=r"^no price$"):
         await till.quote(SENDER, "session")
-    with pytest.raises(SenderError, match="^no price$"):
+    with pytest.raises(SenderError, match=r"^no price$"):
         till.charge(Payment(SENDER), "session")
-

@@ -28,9 +28,9 @@ async def test_capacity_refuses_new_sessions_and_passes_open_ones():
     world = World(max_sessions=1)
     world.sessions.open("a", SENDER)
     world.sessions.check_capacity("a")
-    with pytest.raises(CapacityError, match="^OrchestratorCapped$"):
+    with pytest.raises(CapacityError, match=r"^OrchestratorCapped$"):
         world.sessions.check_capacity()
-    with pytest.raises(CapacityError, match="^OrchestratorCapped$"):
+    with pytest.raises(CapacityError, match=r"^OrchestratorCapped$"):
         world.sessions.open("b", SENDER)
     assert await world.sessions.end("a")
     world.sessions.open("b", SENDER)
@@ -59,7 +59,7 @@ async def test_jobs_run_one_by_one_in_order_and_the_sixth_is_busy():
     for number in range(5):
         jobs.append(asyncio.create_task(job(number)))
         await asyncio.sleep(0)
-    with pytest.raises(CapacityError, match="^OrchestratorBusy$"):
+    with pytest.raises(CapacityError, match=r"^OrchestratorBusy$"):
         async with world.sessions.turn(session):
             pass
     assert order == [0]

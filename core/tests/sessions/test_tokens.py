@@ -13,8 +13,18 @@ from podium.sessions.tokens import Tokens, token_bytes
         ("foo", "notbar", 100, "d4c0245683c524772f0756cba7f24ba62e0c8773eb8d3927a95ab3a986ce2d17"),
         ("notfoo", "bar", 100, "d3e615702ffe5e438458307c2be8999279dc652e0199e97fbd3d01ef0ce71fa6"),
         ("foo", "bar", 0, "f9320baf0249169e73850cd6156ded0106e2bb6ad8cab01b7bbbebe6d1065317"),
-        ("foo", "bar", 1700000000, "ce8345743be2a55a8556feb94e9b05715edd89c7cc0fc70e98bb706ba511380e"),
-        ("foo", "bar", 4102444800, "324819d29346aba438ce2224b62164c1012658675b2c8a518a49c14c30d55575"),
+        (
+            "foo",
+            "bar",
+            1700000000,
+            "ce8345743be2a55a8556feb94e9b05715edd89c7cc0fc70e98bb706ba511380e",
+        ),
+        (
+            "foo",
+            "bar",
+            4102444800,
+            "324819d29346aba438ce2224b62164c1012658675b2c8a518a49c14c30d55575",
+        ),
     ],
 )
 def test_token_vectors(secret, session, expiration, token):
@@ -29,7 +39,7 @@ def test_issued_token_is_good_until_it_expires():
     assert token.expiration == 1_700_001_800
     assert tokens.check(token) is token
     now[0] += 1801
-    with pytest.raises(CredentialsError, match="^expired auth token$"):
+    with pytest.raises(CredentialsError, match=r"^expired auth token$"):
         tokens.check(token)
     assert tokens.authenticate(token) is token
 
@@ -37,7 +47,7 @@ def test_issued_token_is_good_until_it_expires():
 def test_foreign_and_changed_tokens_are_refused():
     tokens = Tokens(lambda: 0.0)
     token = tokens.issue()
-    with pytest.raises(CredentialsError, match="^missing auth token$"):
+    with pytest.raises(CredentialsError, match=r"^missing auth token$"):
         tokens.check(None)
     for other in (
         Tokens(lambda: 0.0).issue(),
@@ -46,5 +56,5 @@ def test_foreign_and_changed_tokens_are_refused():
         AuthToken(b"", token.session_id, token.expiration),
         AuthToken(token.token, token.session_id, -1),
     ):
-        with pytest.raises(CredentialsError, match="^invalid auth token$"):
+        with pytest.raises(CredentialsError, match=r"^invalid auth token$"):
             tokens.check(other)

@@ -60,7 +60,13 @@ def test_ending_a_session_frees_all_of_it():
 
 OPERATIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), st.sampled_from("st"), st.sampled_from("ab"), st.integers(0, 20), st.integers(0, 40)),
+        st.tuples(
+            st.just("put"),
+            st.sampled_from("st"),
+            st.sampled_from("ab"),
+            st.integers(0, 20),
+            st.integers(0, 40),
+        ),
         st.tuples(st.just("end"), st.sampled_from("st")),
         st.tuples(st.just("tick"), st.integers(0, 40)),
     )

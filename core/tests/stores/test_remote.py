@@ -7,8 +7,19 @@ from podium.stores.remote import Guard, RemoteStorage, RemoteStorageError
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "fc00::1",
-     "::ffff:127.0.0.1", "224.0.0.1", "100.64.0.1"],
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "224.0.0.1",
+        "100.64.0.1",
+    ],
 )
 def test_addresses_that_are_not_public_are_refused(address):
     assert not Guard().permits(address)
@@ -23,9 +34,19 @@ def test_public_and_allowed_addresses_pass():
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "ftp://example.org/x", "file:///etc/passwd", "http://", "http://127.0.0.1/x", "http://[::1]/",
-     "http://localhost/", "http://user:pass@93.184.216.34/", "http://2130706433/", "x" * 9000,
-     "http://93.184.216.34:99999/"],
+    [
+        "",
+        "ftp://example.org/x",
+        "file:///etc/passwd",
+        "http://",
+        "http://127.0.0.1/x",
+        "http://[::1]/",
+        "http://localhost/",
+        "http://user:pass@93.184.216.34/",
+        "http://2130706433/",
+        "x" * 9000,
+        "http://93.184.216.34:99999/",
+    ],
 )
 async def test_hostile_uris_are_refused_without_a_connection(uri):
     storage = RemoteStorage(Guard())
@@ -53,7 +74,14 @@ class Server:
     async def _serve(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         path = head.split()[1]
-        length = next((int(h.split(":")[1]) for h in head.split("\r\n") if h.lower().startswith("content-length")), 0)
+        length = next(
+            (
+                int(h.split(":")[1])
+                for h in head.split("\r\n")
+                if h.lower().startswith("content-length")
+            ),
+            0,
+        )
         self.requests.append((head, await reader.readexactly(length)))
         answer = {
             "/ok": "200 OK\r\ncontent-length: 5\r\n\r\nhello",
@@ -88,20 +116,34 @@ async def test_reading_follows_redirects_but_checks_each():
 
 
 def target(server, path, kind="s3"):
-    return UploadTarget(kind, f"http://127.0.0.1:{server.port}{path}", "pre/fix", "POL", "SIG", "CRED", "DATE")
+    return UploadTarget(
+        kind, f"http://127.0.0.1:{server.port}{path}", "pre/fix", "POL", "SIG", "CRED", "DATE"
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [("s3", [b"AWS4-HMAC-SHA256", b"x-amz-signature", b"DATE"]), ("google", [b"GoogleAccessId", b"signature"])],
+    [
+        ("s3", [b"AWS4-HMAC-SHA256", b"x-amz-signature", b"DATE"]),
+        ("google", [b"GoogleAccessId", b"signature"]),
+    ],
 )
 async def test_results_go_into_the_gateways_bucket(kind, fields):
     storage = RemoteStorage(Guard(["127.0.0.0/8"]))
     async with Server() as server:
-        url = await storage.write(target(server, "/bucket", kind), "P240", "3.ts", b"DATA", "video/mp2t")
+        url = await storage.write(
+            target(server, "/bucket", kind), "P240", "3.ts", b"DATA", "video/mp2t"
+        )
         assert url == f"http://127.0.0.1:{server.port}/bucket/pre/fix/P240/3.ts"
         _, body = server.requests[0]
-        for part in [b"public-read", b"pre/fix/P240/${filename}", b"POL", b'filename="3.ts"', b"DATA", *fields]:
+        for part in [
+            b"public-read",
+            b"pre/fix/P240/${filename}",
+            b"POL",
+            b'filename="3.ts"',
+            b"DATA",
+            *fields,
+        ]:
             assert part in body
         assert body.index(b'name="key"') < body.index(b'name="file"')
         with pytest.raises(RemoteStorageError, match="refused"):

@@ -77,8 +77,12 @@ def test_compatibility_rule():
 
 def test_model_constraints():
     have = {31: {"whisper": ModelConstraint(warm=False, runner_version="1.2.0")}}
-    assert caps.serves(node(31, models=have), wanting(31, models={31: {"whisper": ModelConstraint()}}))
-    assert not caps.serves(node(31, models=have), wanting(31, models={31: {"other": ModelConstraint()}}))
+    assert caps.serves(
+        node(31, models=have), wanting(31, models={31: {"whisper": ModelConstraint()}})
+    )
+    assert not caps.serves(
+        node(31, models=have), wanting(31, models={31: {"other": ModelConstraint()}})
+    )
     warm = {31: {"whisper": ModelConstraint(warm=True)}}
     assert not caps.serves(node(31, models=have), wanting(31, models=warm))
     newer = {31: {"whisper": ModelConstraint(runner_version="1.3.0")}}

@@ -78,7 +78,7 @@ def test_unknown_enumerations(profile, text):
 
 @pytest.mark.parametrize("duration", [-1, 300_001])
 def test_bad_durations(duration):
-    with pytest.raises(WireError, match="^invalid duration$"):
+    with pytest.raises(WireError, match=r"^invalid duration$"):
         decode(duration=duration)
 
 
@@ -103,9 +103,18 @@ def test_profile_fields():
     found = decode(
         fullProfiles3=[
             pb.VideoProfile(
-                width=640, height=360, bitrate=9, fps=30000, fpsDen=1001, gop=-1, quality=30,
-                format=pb.VideoProfile.MP4, encoder=pb.VideoProfile.H265,
-                profile=pb.VideoProfile.H264_CONSTRAINED_HIGH, colorDepth=2, chromaFormat=2,
+                width=640,
+                height=360,
+                bitrate=9,
+                fps=30000,
+                fpsDen=1001,
+                gop=-1,
+                quality=30,
+                format=pb.VideoProfile.MP4,
+                encoder=pb.VideoProfile.H265,
+                profile=pb.VideoProfile.H264_CONSTRAINED_HIGH,
+                colorDepth=2,
+                chromaFormat=2,
             )
         ]
     ).profiles[0]
@@ -121,7 +130,7 @@ def test_profile_fields():
 
 @pytest.mark.parametrize("header", ["%", "abc", "CgZh\n"])
 def test_not_base64(header):
-    with pytest.raises(segment.SegmentEncodingError, match="^ErrorSegEncoding$"):
+    with pytest.raises(segment.SegmentEncodingError, match=r"^ErrorSegEncoding$"):
         segment.decode_credentials(header)
 
 

@@ -207,6 +207,11 @@ class Probe:
         return sum(w * h for *_, (w, h) in self.frames)
 
 
+def describe(frame: av.VideoFrame) -> tuple[int, bool, str, tuple[int, int]]:
+    kind = PictureType(frame.pict_type).name
+    return frame.pts, frame.key_frame, kind, (frame.width, frame.height)
+
+
 def probe(data: bytes) -> Probe:
     """Decode a file from beginning to end."""
     frames, audio = [], []
@@ -214,10 +219,7 @@ def probe(data: bytes) -> Probe:
         video = container.streams.video[0]
         for packet in container.demux():
             if packet.stream is video:
-                for f in packet.decode():
-                    frames.append(
-                        (f.pts, f.key_frame, PictureType(f.pict_type).name, (f.width, f.height))
-                    )
+                frames += [describe(frame) for frame in packet.decode()]
             elif packet.stream.type == "audio" and packet.size:
                 audio.append((packet.pts, bytes(packet)))
         context = video.codec_context

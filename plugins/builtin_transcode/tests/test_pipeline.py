@@ -101,6 +101,7 @@ class Stub(Worker):
     """A worker that says what it is told."""
 
     name = "stub"
+    resources = None
 
     def __init__(self, *outputs, pipelines=("transcode",), capabilities=(), slots=2):
         self.outputs = outputs

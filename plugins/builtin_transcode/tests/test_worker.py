@@ -181,7 +181,7 @@ async def test_a_child_keeps_no_secret_of_the_node(kit, monkeypatch):
     worker = podium_workers(TranscodeConfig(slots=1, devices=("cpu",)), kit.Context())[0]
     await worker.start()
     try:
-        assert b"hunter2" not in Path(f"/proc/{worker.child_pids[0]}/environ").read_bytes()
+        assert b"hunter2" not in environment(worker.child_pids[0])
     finally:
         await worker.close()
 
@@ -207,6 +207,10 @@ async def test_a_child_ends_with_its_parent(kit, tmp_path):
     parent.kill()
     await parent.wait()
     await until(lambda: not is_running(pid) or _zombie(pid))
+
+
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def _zombie(pid: int) -> bool:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
+
 from podium.errors import StoreError
 
 if TYPE_CHECKING:

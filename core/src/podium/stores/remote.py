@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 import httpx
 from attrs import frozen
+
 from podium.errors import PodiumError
 
 if TYPE_CHECKING:

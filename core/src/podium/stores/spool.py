@@ -13,6 +13,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from Crypto.Hash import keccak
+
 from podium.errors import PodiumError, StoreError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from podium.app import Node
     from podium.assembly import Overrides
+    from podium.node import Node
 
 TEST_KEY = "6d79" * 16
 """A throwaway private key for nodes under test."""

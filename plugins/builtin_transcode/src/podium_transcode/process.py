@@ -125,6 +125,8 @@ class ChildProcess:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self._control.close()
             self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
         await self.process.wait()
 
     def _lost(self) -> WorkerLost:

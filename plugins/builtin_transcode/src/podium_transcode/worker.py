@@ -111,7 +111,7 @@ class TranscodeWorker(Worker):
         while True:
             changed, health = self._changed, self._health
             yield health
-            if self._closed:
+            if health.state is WorkerState.DOWN:
                 return
             await changed.wait()
 
@@ -156,9 +156,8 @@ class TranscodeWorker(Worker):
             task, slot.starting = slot.starting, None
             if task is None:
                 continue
-            if not task.done():
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WorkerLost, OSError):
+            # A child that is still starting is let up first: a cancelled start could leave it.
+            with contextlib.suppress(WorkerLost, OSError):
                 await (await task).kill()
         self._report(Health(WorkerState.DOWN, "closed"))
 

@@ -133,10 +133,10 @@ class GatewayClient:
         return tuple(self._sessions)
 
     async def close(self) -> None:
-        """End every session, then close every connection; may be called twice."""
+        """End every session, dropped ones too, then close every connection; twice is fine."""
         if not self._ended:
             self._ended = True
-            await asyncio.gather(*(session.end() for session in self._sessions))
+            await asyncio.gather(*(s.end() for s in (*self._sessions, *self._retired)))
         await self.http.close()
         await self.rpc.close()
 

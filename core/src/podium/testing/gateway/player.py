@@ -8,7 +8,6 @@ a plain ``<video>`` may load.
 from __future__ import annotations
 
 import html
-import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,6 @@ def write_page(out: Path, summary: Mapping[str, Any]) -> Path:
         "TITLE": html.escape(str(summary["source"])),
         "FIGURES": "\n".join(_row(label, text) for label, text in figures(summary)),
         "RENDITIONS": "\n".join(_rendition(row) for row in summary["renditions"]),
-        "SUMMARY": json.dumps(summary).replace("<", "\\u003c"),
     }
     for name, text in filled.items():
         page = page.replace(f"<!--{name}-->", text)

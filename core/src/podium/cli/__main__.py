@@ -1,5 +1,0 @@
-"""``python -m podium.cli``."""
-
-from podium.cli import main
-
-main()

@@ -1,0 +1,117 @@
+"""Every recorded GetOrchestrator, Ping and EndTranscodingSession, on chain, as raw gRPC frames."""
+
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+from podium.wire.pb import lp_rpc_pb2 as pb
+
+CASES = json.loads((Path(__file__).parent / "data/onchain-video/getorchestrator.json").read_text())
+TOKEN_LIFE_S = 1800
+REPLIES = {
+    "GetOrchestrator": pb.OrchestratorInfo,
+    "Ping": pb.PingPong,
+    "EndTranscodingSession": pb.EndTranscodingSessionResponse,
+}
+FIRST_OF_ORCH2 = 42
+NOT_FUNDED_YET = {1, 52}
+CAPPED = 53
+FOREIGN_TOKEN = {54}
+
+
+def name(case):
+    return case["method"].rpartition("/")[2]
+
+
+def reply_params(case):
+    return case["response"].get("message", {}).get("ticket_params")
+
+
+def framed(message):
+    data = message.SerializeToString()
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def own_token(node, message):
+    """Remove a new session's token from a reply when our node's secret made it, 30 min ahead."""
+    token = message.get("auth_token", {})
+    if token.get("expiration") != int(node.time.now) + TOKEN_LIFE_S:
+        return
+    tail = token["expiration"].to_bytes(4, "big")
+    text = token["session_id"].encode() + tail
+    expected = hmac.digest(node.secrets["auth_token_secret"], text, "sha256")
+    assert len(bytes.fromhex(token["session_id"])) == 4
+    if bytes.fromhex(token["token"]) == expected:
+        del message["auth_token"]
+
+
+def recorded_view(case):
+    response = case["response"]
+    message = dict(response.get("message") or {})
+    message.pop("auth_token", None)
+    return {
+        "http": "h2",
+        "status": response["status"],
+        "headers": sorted(map(tuple, response["headers"])),
+        "trailers": sorted(map(tuple, response["trailers"])),
+        "message": message,
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(kit, start_onchain, funds_of, funds):
+    """The answers to all of them, in order, on one connection for each process."""
+    found = {}
+    for process, cases in (
+        ("orch1", [c for c in CASES if c["id"] < FIRST_OF_ORCH2]),
+        ("orch2", [c for c in CASES if c["id"] >= FIRST_OF_ORCH2]),
+    ):
+        node = start_onchain(process, cases[0]["timing"]["start_unix"])
+        with kit.OverH2(node.port) as client:
+            for case in cases:
+                found[case["id"]] = replay(kit, node, client, case, funds_of, funds)
+        node.app.stop()
+    return found
+
+
+def replay(kit, node, client, case, funds_of, funds):
+    number, request = case["id"], case["request"]
+    params = reply_params(case)
+    node.moment(case["timing"]["start_unix"], params)
+    node.chain.funds = dict(funds)
+    if number in NOT_FUNDED_YET:
+        sender = bytes.fromhex(request["message"]["address"])
+        node.chain.funds[sender] = funds_of(0, 0)
+    if number == CAPPED:
+        node.app.node.sessions.max_sessions = 0
+    body = bytes.fromhex(request["body_hex"])
+    if number in FOREIGN_TOKEN:
+        token = node.app.node.service.tokens.issue()
+        message = pb.EndTranscodingSessionRequest()
+        message.auth_token.token = token.token
+        message.auth_token.session_id = token.session_id
+        message.auth_token.expiration = token.expiration
+        body = framed(message)
+    answer = client.request("POST", case["method"], request["headers"], body)
+    message = {}
+    if answer.body:
+        assert answer.body[0] == 0
+        assert int.from_bytes(answer.body[1:5], "big") == len(answer.body) - 5
+        message = kit.plain(REPLIES[name(case)].FromString(answer.body[5:]))
+        own_token(node, message)
+    return {
+        "http": answer.alpn,
+        "status": answer.status,
+        "headers": sorted(pair for pair in answer.headers if pair[0] != "date"),
+        "trailers": sorted(answer.trailers),
+        "message": message,
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['id']}-{name(c)}")
+def test_call(kit, tally, answers, case):
+    number = case["id"]
+    remade = "the process's secrets are not known: the token is our node's" if number in FOREIGN_TOKEN else None
+    found = kit.differences(recorded_view(case), answers[number])
+    tally.judge(("getorchestrator", number), found, None, remade=remade)
