@@ -238,7 +238,7 @@ EXPLAINED = {
 )
 def test_sent_byte_for_byte(kit, tally, first_answers, case):
     found = compare(kit, case, first_answers[case["id"]])
-    tally.judge(("refusals", case["id"]), found, EXPLAINED.get(case["id"]))
+    tally.judge(("refusals", case["id"]), found, *filter(None, [EXPLAINED.get(case["id"])]))
 
 
 # ---------------------------------------------------------------- orch2, issued anew
@@ -414,4 +414,4 @@ def test_issued_anew(kit, tally, second_answers, case):
     number = case["id"]
     found = compare(kit, case, second_answers[number])
     remade = None if number in BYTE_FOR_BYTE else ISSUED_ANEW
-    tally.judge(("refusals", number), found, EXPLAINED.get(number), remade=remade)
+    tally.judge(("refusals", number), found, *filter(None, [EXPLAINED.get(number)]), remade=remade)

@@ -80,11 +80,13 @@ class CommandedPlugin:
 def make_settings(data_dir, *, paid=True, node=None, limits=None, storage=None, payments=None):
     return Settings(
         node=NodeSettings(
-            data_dir=data_dir,
-            listen="127.0.0.1:0",
-            admin_listen="127.0.0.1:0",
-            log_format="json",
-            **(node or {}),
+            **{
+                "data_dir": data_dir,
+                "listen": "127.0.0.1:0",
+                "admin_listen": "127.0.0.1:0",
+                "log_format": "json",
+                **(node or {}),
+            }
         ),
         account=AccountSettings(private_key=Secret(NODE_KEY.hex()) if paid else None),
         payments=PaymentsSettings(

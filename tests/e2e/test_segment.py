@@ -66,6 +66,16 @@ async def test_the_200_leaves_long_before_the_result(world):
     assert result.WhichOneof("result") == "data"
 
 
+async def test_plain_text_serves_http11_and_h2c(world):
+    node = await world.node(node={"listen": "http://127.0.0.1:0"})
+    assert node.service_uri.startswith("http://")
+    sender = await world.sender(node, http2=False)
+    result = await sender.result()
+    assert result.data.segments[0].url.startswith(node.service_uri)
+    fetched = await sender.client.get(result.data.segments[0].url)
+    assert fetched.http_version == "HTTP/1.1"
+
+
 async def test_off_chain_everything_is_free_and_unsigned(world):
     node = await world.node(paid=False)
     sender = await world.sender(node)

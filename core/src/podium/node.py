@@ -107,6 +107,15 @@ class Fanout:
             listener(event)
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
 async def reachable(service_uri: str) -> str:
     """Ask the node for its health by its own service URI; return why that failed, or nothing."""
     client = httpx.AsyncClient(verify=False, trust_env=False, timeout=CHECK_TIMEOUT_S)

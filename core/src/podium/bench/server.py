@@ -113,7 +113,7 @@ async def serve(kind: str, max_sessions: int) -> None:
 @click.option("--max-sessions", default=100, help="Sessions of the node.")
 def main(kind: str, max_sessions: int) -> None:
     """Serve one KIND on a free loopback port."""
-    from podium.cli.serve import loop_factory
+    from podium.node import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(kind, max_sessions))

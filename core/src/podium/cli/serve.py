@@ -13,8 +13,6 @@ from podium.cli.options import config_option
 from podium.config.load import find_config, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from podium.node import Node
 
 
@@ -25,20 +23,12 @@ def serve(config_path: Path | None) -> None:
     settings = load_settings(find_config(config_path))
 
     from podium import app, assembly
+    from podium.node import loop_factory
     from podium.telemetry.logs import capture_standard_logs
 
     capture_standard_logs(assembly.log(settings), "warning")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(app.serve(settings, started=lambda node: click.echo(banner(node))))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where it is installed."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop
 
 
 def banner(node: Node) -> str:

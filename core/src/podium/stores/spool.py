@@ -12,7 +12,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from Crypto.Hash import keccak
+import sha3
 
 from podium.errors import PodiumError, StoreError
 
@@ -67,7 +67,7 @@ class SpooledBody:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._hashed_bytes = 0
-        self._hash = keccak.new(digest_bits=256)
+        self._hash = sha3.keccak_256()
         self._hashing: asyncio.Future[None] | None = None
 
     @property
@@ -107,7 +107,8 @@ class SpooledBody:
         await self._hash_rest()
         if self._hashing is not None:
             await self._hashing
-        return self._hash.digest()
+        digest: bytes = self._hash.digest()
+        return digest
 
     async def _hash_rest(self) -> None:
         if self._hashing is not None:

@@ -22,7 +22,10 @@ START_TIMEOUT_S = 30.0
 
 
 def node_document(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration document: free loopback ports, a key, and ``config`` over it."""
+    """Return a configuration document: free loopback ports, a key, and ``config`` over it.
+
+    None takes one of ours away: ``{"account": {"private_key": None}}`` is a node off chain.
+    """
     ours: dict[str, Any] = {
         "node": {
             "data_dir": str(folder),
@@ -34,8 +37,8 @@ def node_document(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "account": {"private_key": TEST_KEY},
     }
     for section, values in config.items():
-        mine = ours.get(section)
-        ours[section] = {**mine, **values} if isinstance(mine, dict) else values
+        mine = {**ours.get(section, {}), **values}
+        ours[section] = {key: value for key, value in mine.items() if value is not None}
     return ours
 
 

@@ -218,7 +218,7 @@ class TranscodeWorker(Worker):
                 async with asyncio.timeout_at(deadline.when()):
                     message = await child.receive()
                 if message.kind == "done":
-                    yield Result(units, _facts(message, "decoded_frames", "decoded_pixels"))
+                    yield Result(units, _summary(message))
                     return
                 if message.kind == "error":
                     raise _error(message)
@@ -305,6 +305,11 @@ def _chunk(message: Message, job: Job) -> Chunk:
 
 def _facts(message: Message, *names: str) -> dict[str, str]:
     return {name: str(int(message.head[name])) for name in names}
+
+
+def _summary(message: Message) -> dict[str, str]:
+    facts = _facts(message, "decoded_frames", "decoded_pixels")
+    return {**facts, "transcode_s": f"{float(message.head['seconds']):.4f}"}
 
 
 def _error(message: Message) -> PluginError:

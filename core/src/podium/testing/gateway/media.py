@@ -261,9 +261,7 @@ def _encoded(container: InputContainer, segment_s: Fraction) -> _Source:
     if audio is not None:
         sound = encoders.add_stream("aac", rate=audio.codec_context.sample_rate)
         sound.codec_context.layout = "mono" if audio.codec_context.channels == 1 else "stereo"
-    for stream in (picture, sound):
-        if stream is not None:
-            stream.codec_context.open()
+    encoders.start_encoding()  # opens them, and only then do the streams know their parameters
     packets = _encode(container, (video, audio), (picture, sound), segment_s)
     return _Source(picture, sound, packets, 1 / rate)
 
