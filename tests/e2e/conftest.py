@@ -77,7 +77,9 @@ class CommandedPlugin:
         return [Worker()]
 
 
-def make_settings(data_dir, *, paid=True, node=None, limits=None, storage=None, payments=None):
+def make_settings(
+    data_dir, *, paid=True, node=None, limits=None, storage=None, payments=None, plugins=None
+):
     return Settings(
         node=NodeSettings(
             **{
@@ -100,7 +102,7 @@ def make_settings(data_dir, *, paid=True, node=None, limits=None, storage=None, 
         chain=ChainSettings(local=ChainLocalSettings()),
         limits=LimitsSettings(**(limits or {})),
         storage=StorageSettings(**(storage or {})),
-        plugins={"commanded": PluginSettings(enabled=True)},
+        plugins={"commanded": PluginSettings(enabled=True), **(plugins or {})},
     )
 
 

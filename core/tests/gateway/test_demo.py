@@ -110,4 +110,5 @@ def test_demo(tmp_path):
     master = (out / "master.m3u8").read_text()
     assert "P144p30fps16x9/index.m3u8" in master
     assert "RESOLUTION=256x144" in master
+    assert ',mp4a.40.2"' in master
     assert "Node and Gateway agree" in done.stdout

@@ -61,6 +61,7 @@ def test_the_clip_is_cut_without_encoding(clip):
         assert facts.codecs[1] == "mp4a.40.2"
         end += facts.duration_s
     assert sum(verify.inspect(s.data).frames for s in cut) == 398
+    assert sum(sound_seconds(s.data) for s in cut) == pytest.approx(15.93, abs=0.05)
     assert media_seconds(clip) == pytest.approx(15.936, abs=0.01)
 
 
@@ -104,7 +105,8 @@ def test_a_codec_that_cannot_be_sent_is_encoded(tmp_path):
     assert sound_seconds(cut[0].data) == pytest.approx(2.0, abs=0.1)
     facts = verify.inspect(cut[0].data)
     assert (facts.width, facts.height) == (160, 120)
-    assert facts.codecs == ("avc1.64000a", "mp4a.40.2")
+    assert facts.codecs[0].startswith("avc1.6400")
+    assert facts.codecs[1] == "mp4a.40.2"
 
 
 def test_folder_and_playlist(tmp_path, clip):
