@@ -9,6 +9,8 @@ exact answer; an entry that is no longer needed fails too.
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import http.client
 import json
 import socket
@@ -34,6 +36,7 @@ GENESIS_S = 1_795_423_893
 """Unix time of the recorded chain's block 0; it has a block a second."""
 MAX_LAG_BLOCKS = 4
 VALIDITY_BLOCKS = 40
+TOKEN_LIFE_S = 1800
 TIMEOUT_S = 30.0
 TRANSCODER = {"transcode": {"enabled": True, "devices": ["cpu"], "preset": "ultrafast"}}
 """The real one; a fast preset gives the same frames, so the same pixel counts, sooner."""
@@ -44,6 +47,14 @@ CAPABILITIES = {
     **{f"capacities.{number}": None for number in (17, *range(27, 33), 34, 36)},
 }
 """Ours where a reply's capabilities differ; see WHY_CAPABILITIES."""
+TRAILERS = (
+    {"headers": [["content-type", "application/grpc"]]},
+    "gRPC's trailers are not announced in a `trailer` header: only Go's server does that",
+)
+MIME = (
+    {"headers.content-type": "video/mp2t"},
+    "MPEG-TS is served as video/mp2t, not as what a desktop's MIME table makes of .ts",
+)
 WHY_CAPABILITIES = (
     "capabilities: HEVC and VP9 are done, VP8 fits no container, AI bits without models are"
     " not copied"
@@ -103,7 +114,8 @@ def over_h1(port, method, path, headers=(), body=b""):
     connection = http.client.HTTPSConnection(
         "127.0.0.1", port, context=tls_context(), timeout=TIMEOUT_S
     )
-    connection.putrequest(method, path, skip_accept_encoding=True)
+    has_host = any(name == "Host" for name, _ in headers)
+    connection.putrequest(method, path, skip_host=has_host, skip_accept_encoding=True)
     for name, value in headers:
         connection.putheader(name, value)
     if method != "GET" or body:
@@ -111,10 +123,8 @@ def over_h1(port, method, path, headers=(), body=b""):
     try:
         connection.endheaders()
         alpn = connection.sock.selected_alpn_protocol()
-        try:
-            connection.send(body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before all of it was sent: the answer is there to be read
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.send(body)  # if refused before all of it is sent, the answer can be read
         response = connection.getresponse()
         return Answer(response.status, tuple(response.getheaders()), response.read(), (), alpn)
     except (http.client.IncompleteRead, http.client.RemoteDisconnected):
@@ -189,9 +199,7 @@ class _Incoming:
                 self.headers = [pair for pair in event.headers if not pair[0].startswith(":")]
             elif isinstance(event, h2.events.DataReceived):
                 self.body += event.data
-                self.connection.acknowledge_received_data(
-                    event.flow_controlled_length, self.stream
-                )
+                self.connection.acknowledge_received_data(event.flow_controlled_length, self.stream)
             elif isinstance(event, h2.events.TrailersReceived):
                 self.trailers = list(event.headers)
             elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
@@ -327,7 +335,42 @@ def start_onchain(tmp_path_factory, setup, funds):
         app.stop()
 
 
+@pytest.fixture(scope="session")
+def start_offchain(tmp_path_factory):
+    """Start a node without an account: ``start_offchain(uri, unix_s)``."""
+    started = []
+
+    def start(uri, unix_s):
+        secrets = {"auth_token_secret": b"\x03" * 32}
+        time = Time(unix_s)
+        overrides = Overrides(token_secret=secrets["auth_token_secret"], now=time)
+        sections = {"node": {"service_uri": uri}, "plugins": TRANSCODER}
+        settings = node_document(tmp_path_factory.mktemp("offchain"), sections)
+        del settings["account"]
+        app = PodiumApp.start(settings, overrides)
+        started.append(app)
+        return RecordedNode(app, None, time, secrets)
+
+    yield start
+    for app in started:
+        app.stop()
+
+
 # ---------------------------------------------------------------- comparing
+
+
+def named(headers, length):
+    """Headers by lower-case name: that there is a date, that the length is right.
+
+    Whether a connection goes on is each server's own.
+    """
+    found = {name.lower(): value for name, value in headers}
+    found.pop("connection", None)
+    if "date" in found:
+        found["date"] = "a date"
+    if "content-length" in found:
+        found["content-length"] = "right" if int(found["content-length"]) == length else "wrong"
+    return found
 
 
 def plain(message):
@@ -377,6 +420,37 @@ def proved(node, message, renditions, recorded):
     return message
 
 
+def own_token(node, message):
+    """Take a new session's token out of a reply if our node's secret made it, 30 min ahead.
+
+    Returns:
+        The token, None when it is not one of ours.
+    """
+    token = message.get("auth_token", {})
+    if token.get("expiration") != int(node.time.now) + TOKEN_LIFE_S:
+        return None
+    tail = token["expiration"].to_bytes(4, "big")
+    text = token["session_id"].encode() + tail
+    expected = hmac.digest(node.secrets["auth_token_secret"], text, "sha256")
+    assert len(bytes.fromhex(token["session_id"])) == 4
+    return message.pop("auth_token") if bytes.fromhex(token["token"]) == expected else None
+
+
+def framed(message):
+    """A message as gRPC sends it, behind five bytes."""
+    data = message.SerializeToString()
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def unframed(kind, body):
+    """The one message of a gRPC body; None when there is none."""
+    if not body:
+        return None
+    assert body[0] == 0
+    assert int.from_bytes(body[1:5], "big") == len(body) - 5
+    return kind.FromString(body[5:])
+
+
 def download(node, url):
     """A rendition, fetched as gateways do: HTTP/1.1, no ALPN."""
     path = url.removeprefix(node.app.uri)
@@ -399,9 +473,16 @@ def kit():
         OverH2=OverH2,
         plain=plain,
         differences=differences,
+        named=named,
         proved=proved,
+        own_token=own_token,
+        framed=framed,
+        unframed=unframed,
         download=download,
+        Tally=lambda: Tally(),
         capabilities_at=capabilities_at,
+        no_announcement=TRAILERS,
+        mime=MIME,
     )
 
 
@@ -414,43 +495,49 @@ class Tally:
 
     replayed: int = 0
     equal: int = 0
+    standing: int = 0
     differing: int = 0
-    remade: dict = field(factory=lambda: defaultdict(list))
-    explained: dict = field(factory=lambda: defaultdict(list))
+    groups: dict = field(factory=lambda: defaultdict(list))
 
-    def judge(self, where, found, *explanations, remade=None):
+    def judge(self, where, found, *explanations, standing=(), remade=None):
         """Count one answer; fail on a difference without explanation, and the other way round.
 
         Args:
             where: Recording and number.
             found: Our values where they differ.
-            explanations: What is meant to differ: ours by path, and why.
+            explanations: What is meant to differ here: ours by path, and why.
+            standing: What differs in every answer of its kind.
             remade: Why the request could not be sent byte for byte; None: it was.
         """
         self.replayed += 1
-        if remade:
-            self.remade[remade].append(where)
-        meant = {path: value for ours, _ in explanations for path, value in ours.items()}
+        meant = {}
+        for title, pairs in (("differs", explanations), ("differs in all", standing)):
+            for ours, because in pairs:
+                gone = ours.keys() - found.keys()
+                assert not gone, f"{where}: does not differ as explained ({because}): {gone}"
+                meant |= ours
+                self.groups[title, because].append(where)
         unexplained = {path: value for path, value in found.items() if path not in meant}
         assert not unexplained, f"{where}: differs without explanation: {unexplained}"
-        gone = [because for ours, because in explanations if not ours.keys() <= found.keys()]
-        assert not gone, f"{where}: no longer differs as explained: {gone}"
         assert found == meant, f"{where}: differs otherwise than explained"
-        if explanations:
-            self.differing += 1
-        else:
-            self.equal += 1
-        for _, because in explanations:
-            self.explained[because].append(where)
+        self.equal += not found
+        self.differing += bool(explanations)
+        self.standing += bool(standing and not explanations)
+        if remade:
+            self.groups["request re-made", remade].append(where)
+
+    def leave_out(self, where, because):
+        """Note a recorded exchange that cannot be replayed."""
+        self.groups["not replayed", because].append(where)
 
     def lines(self):
         yield (
             f"contract: {self.replayed} requests replayed, {self.equal} answers equal,"
-            f" {self.differing} differ for {len(self.explained)} explained reasons"
+            f" {self.standing} equal but for a standing difference, {self.differing} differ;"
+            " each difference is explained"
         )
-        for title, groups in (("differs", self.explained), ("request re-made", self.remade)):
-            for because, where in groups.items():
-                yield f"  {title}: {because}: {len(where)}: {_ranges(where)}"
+        for (title, because), where in sorted(self.groups.items()):
+            yield f"  {title}: {because}: {len(where)}: {_ranges(where)}"
 
 
 def _ranges(where):
@@ -488,4 +575,3 @@ def pytest_terminal_summary(terminalreporter, config):
 @pytest.fixture(scope="session")
 def tally(request):
     return request.config.stash[TALLY]
-

@@ -17,6 +17,9 @@ from podium.wire.pb import lp_rpc_pb2 as pb
 from podium.wire.segment import decode_credentials, signed_bytes
 
 CASES = json.loads((Path(__file__).parent / "data/onchain-video/segments.json").read_text())
+DOWNLOADS = json.loads((Path(__file__).parent / "data/onchain-video/downloads.json").read_text())
+PATHS = {download["path"]: number for number, download in enumerate(DOWNLOADS)}
+UNKNOWN = "rendition of a segment that was not recorded"
 NO_MEDIA = "its media are not kept: another segment, signed for by the gateway's key"
 
 
@@ -44,7 +47,7 @@ def gateway(setup):
 
 @pytest.fixture(scope="module")
 def replayed(kit, start_onchain, media, gateway):
-    """View, balances before and after, and stored winners, by case."""
+    """View, balances before and after, and stored winners, by case; downloads by path."""
     found = {}
     for process in ("orch1", "orch3"):
         cases = [case for case in CASES if case["process"] == process]
@@ -52,7 +55,8 @@ def replayed(kit, start_onchain, media, gateway):
         with kit.OverH2(node.port) as client:
             for case in cases:
                 before = node.balance(*key_of(case))
-                view = replay(kit, node, client, case, media, gateway)
+                view, downloads = replay(kit, node, client, case, media, gateway)
+                found |= downloads
                 winners = node.app.call(node.app.node.payments.intake.store.count_tickets)
                 found[case["id"]] = view, before, node.balance(*key_of(case)), winners
         node.app.stop()
@@ -70,8 +74,12 @@ def replay(kit, node, client, case, media, gateway):
     node.moment(case["timing"]["start_unix"], case["response"]["message"]["info"]["ticket_params"])
     answer = client.request(request["method"], request["path"], list(headers.items()), body)
     message = kit.plain(pb.TranscodeResult.FromString(answer.body))
-    urls = [segment["url"] for segment in message.get("data", {}).get("segments", [])]
-    renditions = [kit.download(node, url) for url in urls]
+    segments = message.get("data", {}).get("segments", [])
+    downloads = {}
+    for path in (segment["url"].removeprefix(node.app.uri) for segment in segments):
+        recorded = DOWNLOADS[PATHS[path]]["request_headers"]
+        downloads[path] = kit.over_h1(node.port, "GET", path, recorded)
+    renditions = [download.body for download in downloads.values()]
     kit.proved(node, message, renditions, case["response"]["message"])
     return {
         "alpn": answer.alpn,
@@ -79,7 +87,7 @@ def replay(kit, node, client, case, media, gateway):
         "headers": [name for name, _ in answer.headers],
         "trailers": list(answer.trailers),
         "message": message,
-    }
+    }, downloads
 
 
 def recorded_view(case):
@@ -94,7 +102,7 @@ def recorded_view(case):
 
 
 def test_all_are_replayed(replayed):
-    assert len(replayed) == 34
+    assert len(replayed) == 34 + 80
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['id']}-{c['stream']}-{c['seq']}")
@@ -104,13 +112,31 @@ def test_segment(kit, tally, replayed, media, case):
     tally.judge(
         ("segments", case["id"]),
         kit.differences(recorded_view(case), view),
-        kit.capabilities_at("message.info.capabilities"),
+        standing=[kit.capabilities_at("message.info.capabilities")],
         remade=None if has_media else NO_MEDIA,
     )
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_download(kit, tally, replayed, path):
+    where = ("downloads", PATHS[path])
+    if path not in replayed:
+        tally.leave_out(where, UNKNOWN)
+        return
+    recorded, answer = DOWNLOADS[PATHS[path]], replayed[path]
+    ours = {"status": answer.status, "headers": kit.named(answer.headers, len(answer.body))}
+    theirs = {
+        "status": recorded["status"],
+        "headers": kit.named(recorded["response_headers"], recorded["body"]["length"]),
+    }
+    assert len(answer.body) > 10_000
+    tally.judge(where, kit.differences(theirs, ours), standing=[kit.mime])
+
+
 @pytest.mark.parametrize(
-    "case", [c for c in CASES if c["derived"].get("o_ledger")], ids=lambda c: f"{c['stream']}-{c['seq']}"
+    "case",
+    [c for c in CASES if c["derived"].get("o_ledger")],
+    ids=lambda c: f"{c['stream']}-{c['seq']}",
 )
 def test_ledger(replayed, setup, case):
     _, before, after, _ = replayed[case["id"]]

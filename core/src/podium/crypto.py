@@ -7,6 +7,7 @@ payments 1): ``sign_digest`` signs 32 bytes as an EIP-191 personal message;
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 from coincurve import PrivateKey, PublicKey
@@ -57,6 +58,7 @@ def recover_key(payload: bytes, signature: bytes) -> bytes | None:
     return uncompressed[1:]
 
 
+@lru_cache(maxsize=1024)
 def checksum_address(address: bytes) -> str:
     """Return the EIP-55 text of an address; cropped or left-padded to 20 bytes first."""
     text = address[-20:].rjust(20, b"\0").hex()

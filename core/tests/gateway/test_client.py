@@ -66,7 +66,7 @@ async def test_segments_in_parallel_share_one_account(
 ):
     app = podium_app(paid, {"transcode": echo})
     many = [attrs.evolve(two_segments[n % 2], seq=n) for n in range(4)]
-    async with gateway(app.uri) as client:
+    async with gateway(app.uri, "P720p30fps16x9") as client:
         outcomes = await asyncio.gather(*(client.transcode(segment) for segment in many))
     assert [outcome.segment.seq for outcome in outcomes] == [0, 1, 2, 3]
     assert len(client.accounts) == 1
@@ -303,3 +303,21 @@ async def test_ping_is_answered_with_a_signature(podium_app, gateway, echo):
     async with gateway(app.uri) as client:
         answer = await client.rpc.ping(app.uri, b"\x05" * 32)
     assert recover(keccak256(b"\x05" * 32), answer) == KeySigner(bytes.fromhex(TEST_KEY)).address
+
+
+async def test_segments_travel_over_http2_and_the_headers_come_early(
+    podium_app, gateway, echo, two_segments
+):
+    async def slowly(job, chunks):
+        await asyncio.sleep(0.5)
+        return chunks
+
+    echo.worker.bend = slowly
+    app = podium_app({}, {"transcode": echo})
+    async with gateway(app.uri) as client:
+        job = client.job(two_segments[0])
+        session = await client.session(job, 2.0)
+        reply = (await session.transcode(two_segments[0], job)).reply
+    assert reply.http == "HTTP/2"
+    assert "content-type" not in reply.headers
+    assert reply.headers_s + 0.4 < reply.total_s

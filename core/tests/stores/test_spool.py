@@ -33,6 +33,38 @@ async def test_hash_content_and_descriptor(executor, tmp_path, on_disk):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [5, 100_000])
+async def test_a_small_body_gets_a_file_when_it_is_asked_for(executor, size):
+    body = SpooledBody(executor, limit_bytes=2**30)
+    data = os.urandom(size)
+    await body.write(data[:3])
+    await body.write(data[3:])
+    assert b"".join([piece async for piece in body]) == data
+    fd = body.fileno()
+    assert os.pread(fd, size + 1, 0) == data
+    assert body.fileno() == fd
+    assert b"".join([piece async for piece in body]) == data
+    assert await body.keccak256() == crypto.keccak256(data)
+    await body.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+    assert body.fileno() == -1
+
+
+async def test_no_room_for_the_file_is_a_typed_error(executor, monkeypatch):
+    body = SpooledBody(executor, limit_bytes=10)
+    await body.write(b"x")
+
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spool.os, "write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        body.fileno()
+    monkeypatch.undo()
+    await body.close()
+
+
 async def test_the_empty_body(executor):
     body = SpooledBody(executor, limit_bytes=10)
     assert await body.keccak256() == crypto.keccak256(b"")
@@ -47,8 +79,8 @@ async def test_limit(executor):
     await body.close()
 
 
-async def test_a_full_disk_is_a_typed_error(executor, monkeypatch):
-    body = SpooledBody(executor, limit_bytes=10)
+async def test_a_full_disk_is_a_typed_error(executor, tmp_path, monkeypatch):
+    body = SpooledBody(executor, limit_bytes=10, folder=tmp_path)
 
     def full(fd, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

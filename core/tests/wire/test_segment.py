@@ -144,8 +144,9 @@ def test_any_bytes_are_read_or_refused(raw):
     assert len(found.hash) == 32
 
 
-def test_result_encoding():
-    info = pb.OrchestratorInfo(transcoder="https://127.0.0.1:8935")
+@pytest.mark.parametrize("uri", ["https://127.0.0.1:8935", "https://" + 20_000 * "a"])
+def test_result_encoding(uri):
+    info = pb.OrchestratorInfo(transcoder=uri).SerializeToString()
     good = pb.TranscodeResult.FromString(
         segment.encode_result(7, [segment.StoredRendition("u", 12, "h")], b"s", info)
     )
@@ -155,4 +156,4 @@ def test_result_encoding():
     assert empty.WhichOneof("result") == "data"
     assert not empty.HasField("info")
     bad = pb.TranscodeResult.FromString(segment.encode_failure(7, "OrchestratorBusy", info))
-    assert (bad.error, bad.info.transcoder) == ("OrchestratorBusy", "https://127.0.0.1:8935")
+    assert (bad.error, bad.info.transcoder) == ("OrchestratorBusy", uri)

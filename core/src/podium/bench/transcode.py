@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
+from podium_hookspecs import Chunk, Job, Profile, Result, TranscodeRequest, Units
 
 from podium.bench.process import BenchError
-from podium_hookspecs import Chunk, Job, Profile, Result, TranscodeRequest, Units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

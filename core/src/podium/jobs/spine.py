@@ -25,7 +25,7 @@ from podium_hookspecs import (
     WorkerLost,
 )
 
-from podium.errors import CapacityError, CredentialsError, PodiumError
+from podium.errors import CredentialsError, PodiumError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -179,7 +179,7 @@ class Spine:
             late = JobTimeout(f"not done within {job.timeout_s:g} s", public=TOO_LONG)
             record.outcome, record.detail = late.code, str(late)
             raise late from error
-        except (PluginError, CapacityError) as error:
+        except (PluginError, PodiumError) as error:
             record.outcome, record.detail = error.code, str(error)
             raise
         except asyncio.CancelledError:

@@ -106,11 +106,11 @@ class PodiumApp:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        from podium.app import running
-        from podium.config.load import parse_settings
-
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
+            from podium.app import running
+            from podium.config.load import parse_settings
+
             async with running(parse_settings(self._settings), self._overrides) as node:
                 self.node = node
                 self._started.set()

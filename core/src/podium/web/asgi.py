@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.web.errors import BodyIncomplete, answer_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from podium.errors import PodiumError
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
 
 PLAIN_TEXT = (
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -45,28 +44,55 @@ async def send_error(send: Send, error: PodiumError) -> None:
     await send_text(send, *answer_to(error))
 
 
-async def read_body(receive: Receive, stall_timeout_s: float) -> AsyncIterator[bytes]:
-    """Yield a request's body.
+async def read_body(
+    receive: Receive, write: Callable[[bytes], Awaitable[None]], stall_timeout_s: float
+) -> None:
+    """Pass a request's body on, piece by piece.
 
     Args:
         receive: From ASGI.
+        write: Awaited with each piece.
         stall_timeout_s: Longest wait for the next piece.
 
     Raises:
         BodyIncomplete: the peer went away or stalled.
     """
-    while True:
-        try:
-            async with asyncio.timeout(stall_timeout_s):
+    loop = asyncio.get_running_loop()
+    more = True
+    try:
+        async with asyncio.timeout(stall_timeout_s) as stall:
+            while more:
                 message = await receive()
-        except TimeoutError as error:
-            raise BodyIncomplete(f"no data for {stall_timeout_s:g} s") from error
-        if message["type"] == "http.disconnect":
-            raise BodyIncomplete("the peer went away")
-        if piece := message.get("body", b""):
-            yield piece
-        if not message.get("more_body", False):
-            return
+                if message["type"] == "http.disconnect":
+                    raise BodyIncomplete("the peer went away")
+                if piece := message.get("body", b""):
+                    await write(piece)
+                    stall.reschedule(loop.time() + stall_timeout_s)
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise BodyIncomplete(f"no data for {stall_timeout_s:g} s") from error
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what ``work`` returns; None when the peer went away, which cancels it."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel_work(watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled():
+            task.cancel()
+
+    gone = asyncio.create_task(disconnected(receive))
+    gone.add_done_callback(cancel_work)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone.done() and task.uncancel() == 0:
+            return None
+        raise
+    finally:
+        gone.remove_done_callback(cancel_work)
+        gone.cancel()
 
 
 async def disconnected(receive: Receive) -> None:

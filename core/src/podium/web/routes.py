@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 from starlette.routing import Mount as StarletteMount
-from starlette.routing import Route, Router
+from starlette.routing import Router
 
 from podium.web.asgi import send_text
+from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from podium_hookspecs import AsgiApp, Mount
 
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 GRPC = b"application/grpc"
 CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/healthz"})
 """Paths that no plugin may take."""
-
-
-@frozen
-class Endpoint:
-    """Keeps Starlette from taking an ASGI function for a request handler."""
-
-    app: AsgiApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call it."""
-        await self.app(scope, receive, send)
 
 
 async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,17 +38,29 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 @frozen
 class PublicApp:
-    """The public port's application: gRPC by content type, all else by path."""
+    """The public port's application: gRPC by content type, all else by path.
+
+    Attributes:
+        grpc: Takes every gRPC call.
+        core: The core's own paths.
+        results: Takes what is below ``/stream/``.
+        router: Takes the rest: plugins' mounts.
+    """
 
     grpc: AsgiApp
+    core: Mapping[str, AsgiApp]
+    results: AsgiApp
     router: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["http_version"] == "2" and _is_grpc(scope):
-            await self.grpc(scope, receive, send)
+            app = self.grpc
+        elif (found := self.core.get(scope["path"])) is not None:
+            app = found
         else:
-            await self.router(scope, receive, send)
+            app = self.results if scope["path"].startswith(PREFIX) else self.router
+        await app(scope, receive, send)
 
 
 def _is_grpc(scope: Scope) -> bool:
@@ -74,15 +76,10 @@ def public_app(
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    router = Router(
-        routes=[
-            Route("/segment", Endpoint(segment)),
-            Route("/payment", Endpoint(payment)),
-            Route("/healthz", Endpoint(healthz)),
-            Route("/stream/{rest:path}", Endpoint(results)),
-            *(StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"),
-        ],
-        default=not_found,
-        redirect_slashes=False,
+    public = [StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"]
+    return PublicApp(
+        grpc=grpc,
+        core={"/segment": segment, "/payment": payment, "/healthz": healthz},
+        results=results,
+        router=Router(public, default=not_found, redirect_slashes=False),
     )
-    return PublicApp(grpc, router)

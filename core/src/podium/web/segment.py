@@ -12,7 +12,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, field, frozen
 from podium_hookspecs import (
     AdmitRequest,
     Chunk,
@@ -28,7 +28,7 @@ from podium.errors import CapacityError, CredentialsError, PodiumError
 from podium.jobs.spine import Billing
 from podium.model import MAX_BODY_BYTES
 from podium.stores.spool import SpooledBody
-from podium.web.asgi import disconnected, header, read_body, send_error
+from podium.web.asgi import header, read_body, send_error, while_connected
 from podium.web.errors import HashMismatch, result_text
 from podium.web.results import content_type, folder_name, object_url
 from podium.wire import capabilities
@@ -56,6 +56,7 @@ MAX_URI_BYTES = 8192
 URI_BODY_TIMEOUT_S = 8.0
 MIN_JOB_TIMEOUT_S = 8.0
 JOB_TIMEOUT_PER_DURATION = 4
+HASH_HERE_BYTES = 32 * 1024
 H264 = 0
 TRANSCODE = "transcode"
 
@@ -150,7 +151,7 @@ class SegmentFaces:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            reply = await self._work(receive, accepted, billing, body)
+            reply = await while_connected(receive, self._transcode(accepted, billing, body))
         finally:
             await body.close()
         if reply is not None:
@@ -204,15 +205,14 @@ class SegmentFaces:
         self, scope: Scope, receive: Receive, accepted: Accepted, body: SpooledBody
     ) -> None:
         """Take the body in, from the request or from the URI in it, and check its hash."""
-        started_s = self.monotonic()
-        pieces = read_body(receive, self.settings.stall_timeout_s)
+        started_s, stall_timeout_s = self.monotonic(), self.settings.stall_timeout_s
         if header(scope, b"content-type") == URI_BODY:
-            uri = bytearray()
-            async for piece in pieces:
-                uri += piece[: MAX_URI_BYTES + 1]
-            pieces = self.remote.read(uri[:MAX_URI_BYTES].decode(errors="replace").strip())
-        async for piece in pieces:
-            await body.write(piece)
+            named = _Uri()
+            await read_body(receive, named.write, stall_timeout_s)
+            async for piece in self.remote.read(named.text):
+                await body.write(piece)
+        else:
+            await read_body(receive, body.write, stall_timeout_s)
         if await body.keccak256() != accepted.credentials.hash:
             raise HashMismatch("body differs from its hash")
         seconds = self.monotonic() - started_s
@@ -220,24 +220,9 @@ class SegmentFaces:
             JobBodyRead(accepted.job_id, accepted.token.session_id, body.size_bytes, seconds)
         )
 
-    async def _work(
-        self, receive: Receive, accepted: Accepted, billing: Billing, body: SpooledBody
-    ) -> bytes | None:
-        """Run the job; None when the peer went away, which cancels it."""
-        work = asyncio.create_task(self._transcode(accepted, billing, body))
-        gone = asyncio.create_task(disconnected(receive))
-        try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else None
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-
     async def _transcode(self, accepted: Accepted, billing: Billing, body: SpooledBody) -> bytes:
         """Run the job and encode its result; every failure is an answer too."""
-        credentials = accepted.credentials
-        info = pb.OrchestratorInfo.FromString(accepted.info)
+        credentials, info = accepted.credentials, accepted.info
         collected = _Collected(len(credentials.profiles))
         try:
             if self.pipeline is None:
@@ -254,11 +239,17 @@ class SegmentFaces:
             urls = await self._store(accepted, collected)
         except (PluginError, PodiumError) as error:
             return codec.encode_failure(credentials.seq, result_text(error), info)
-        loop = asyncio.get_running_loop()
-        digest = await loop.run_in_executor(self.executor, codec.result_digest, videos)
+        digest = await self._digest(videos)
         return codec.encode_result(
             credentials.seq, urls, self.service.signer.sign_digest(digest), info
         )
+
+    async def _digest(self, videos: Sequence[bytes]) -> bytes:
+        """Hash the renditions, in a thread unless that is sooner done here."""
+        if sum(map(len, videos)) <= HASH_HERE_BYTES:
+            return codec.result_digest(videos)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, codec.result_digest, videos)
 
     def _job(self, accepted: Accepted, body: SpooledBody) -> Job:
         credentials = accepted.credentials
@@ -319,6 +310,22 @@ class SegmentFaces:
             return await self.remote.write(target, folder, name, data, mime)
         self.objects.put(session_id, folder, name, data, mime)
         return object_url(self.service.service_uri, session_id, folder, name)
+
+
+@define
+class _Uri:
+    """A body that says where the segment is; what is too long for that is dropped."""
+
+    _read: bytearray = field(factory=bytearray)
+
+    async def write(self, piece: bytes) -> None:
+        """Keep a piece."""
+        self._read += piece[: MAX_URI_BYTES - len(self._read)]
+
+    @property
+    def text(self) -> str:
+        """The URI."""
+        return self._read.decode(errors="replace").strip()
 
 
 class _Collected:

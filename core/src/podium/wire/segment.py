@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HASH_BYTES = 32
+_INFO_KEY = b"\x82\x01"
+"""Key of ``TranscodeResult.info``: field 16, with a length."""
+
 _CONTAINERS = {0: Container.MPEGTS, 1: Container.MP4}
 _H264_PROFILES = dict(enumerate(H264Profile))
 _CODECS = {0: Codec.H264, 1: Codec.HEVC, 2: Codec.VP8, 3: Codec.VP9}
@@ -193,10 +196,17 @@ class StoredRendition:
 
 
 def encode_result(
-    seq: int, renditions: Sequence[StoredRendition], sig: bytes, info: pb.OrchestratorInfo | None
+    seq: int, renditions: Sequence[StoredRendition], sig: bytes, info: bytes | None
 ) -> bytes:
-    """Encode a success; no renditions are a success too."""
-    result = pb.TranscodeResult(seq=seq, info=info)
+    """Encode a success; no renditions are a success too.
+
+    Args:
+        seq: The segment's sequence number.
+        renditions: In the order of the profiles.
+        sig: Our signature of the result.
+        info: A serialized OrchestratorInfo.
+    """
+    result = pb.TranscodeResult(seq=seq)
     result.data.SetInParent()
     for rendition in renditions:
         result.data.segments.add(
@@ -205,12 +215,24 @@ def encode_result(
             perceptual_hash_url=rendition.signature_url,
         )
     result.data.sig = sig
-    return result.SerializeToString()
+    return result.SerializeToString() + _info_field(info)
 
 
-def encode_failure(seq: int, error: str, info: pb.OrchestratorInfo | None) -> bytes:
+def encode_failure(seq: int, error: str, info: bytes | None) -> bytes:
     """Encode a failure after the 200; peers match ``error`` as a whole string."""
-    return pb.TranscodeResult(seq=seq, error=error, info=info).SerializeToString()
+    return pb.TranscodeResult(seq=seq, error=error).SerializeToString() + _info_field(info)
+
+
+def _info_field(info: bytes | None) -> bytes:
+    """Encode a result's ``info`` from a message that is serialized already."""
+    if info is None:
+        return b""
+    size, rest = bytearray(), len(info)
+    while rest > 0x7F:
+        size.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    size.append(rest)
+    return _INFO_KEY + size + info
 
 
 def result_digest(renditions: Sequence[bytes]) -> bytes:

@@ -45,9 +45,10 @@ class NotSent(OrchestratorFailed):
 
 @frozen
 class Reply:
-    """The answer to ``POST /segment``; times are seconds from the start of the request."""
+    """The answer to ``POST /segment``; times are seconds from the request's start."""
 
     status: int
+    http: str
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     headers_s: float
@@ -204,7 +205,7 @@ class Http:
             reason = str(error) or type(error).__name__
             raise OrchestratorFailed(f"{uri} broke the connection: {reason}") from error
         total_s = time.monotonic() - start
-        return Reply(reply.status_code, reply.headers, body, headers_s, total_s)
+        return Reply(reply.status_code, reply.http_version, reply.headers, body, headers_s, total_s)
 
     async def download(self, url: str) -> bytes:
         """Fetch a rendition: 4 s, status 200, at most 300 000 000 bytes (wire-video 6.6)."""

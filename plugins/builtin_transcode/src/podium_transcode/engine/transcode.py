@@ -136,7 +136,8 @@ class Lane:
     def _run(self) -> None:
         if self._nice and sys.platform == "linux":
             # Linux keeps this per thread, and the encoder's own threads inherit it.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+            nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         try:
             self._work()
         except BaseException as failure:  # noqa: BLE001  crosses to the feeding thread
