@@ -1,7 +1,4 @@
-"""Capture the end of ``podium demo`` as docs/_static/demo.svg. Run on an idle machine:
-
-.venv/bin/python docs/capture.py
-"""
+"""Capture the end of ``podium demo`` as docs/_static/demo.svg; run it on an idle machine."""
 
 from __future__ import annotations
 

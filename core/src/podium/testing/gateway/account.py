@@ -46,6 +46,8 @@ class Account:
         debited: Wei billed by the results.
         tickets: Tickets in payments that were answered with 200.
         unconfirmed: Wei of tickets sent without an answer that says what became of them.
+        unsettled: Segments that were paid for (status 200) and came without a result: what the
+            orchestrator billed for them is not known here.
     """
 
     session_id: str
@@ -54,6 +56,7 @@ class Account:
     debited: Fraction = Fraction(0)
     tickets: int = 0
     unconfirmed: Fraction = Fraction(0)
+    unsettled: int = 0
 
     def count(self, fee: Fraction, ticket_value: Fraction) -> int:
         """Return how many tickets the next segment needs."""
@@ -77,8 +80,10 @@ class Account:
         """The orchestrator took the payment (status 200)."""
         self.credited += stake.credit
         self.tickets += len(stake.nonces)
+        self.unsettled += 1
 
     def settle(self, stake: Stake, debit: Fraction) -> None:
         """A result came: what it did not cost is balance again."""
         self.debited += debit
+        self.unsettled -= 1
         self.balance += stake.existing + stake.credit - debit

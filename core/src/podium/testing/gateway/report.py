@@ -92,6 +92,7 @@ def summarise(
                     "credited": str(account.credited),
                     "debited": str(account.debited),
                     "unconfirmed": str(account.unconfirmed),
+                    "unsettled": account.unsettled,
                 }
                 for account in accounts
             ],

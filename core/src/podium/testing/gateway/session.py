@@ -24,7 +24,7 @@ from podium.testing.gateway.requests import (
     orchestrator_request,
 )
 from podium.testing.gateway.tickets import TicketTerms, estimate_fee
-from podium.testing.gateway.transport import NotSent
+from podium.testing.gateway.transport import AnswerLost, NotSent
 from podium.wire.pb import lp_rpc_pb2 as net
 
 if TYPE_CHECKING:
@@ -182,6 +182,9 @@ class Session:
                 reply = await self.http.segment(info.transcoder, request, segment.duration_s)
             except NotSent:
                 account.restore(stake)
+                raise
+            except AnswerLost:
+                account.accept(stake)
                 raise
             except BaseException:  # a cancelled request was sent, too
                 account.lose(stake)

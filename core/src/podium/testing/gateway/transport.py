@@ -43,6 +43,12 @@ class NotSent(OrchestratorFailed):
     code = "not_sent"
 
 
+class AnswerLost(OrchestratorFailed):
+    """The payment was taken (status 200), but the result never came."""
+
+    code = "answer_lost"
+
+
 @frozen
 class Reply:
     """The answer to ``POST /segment``; times are seconds from the request's start."""
@@ -166,9 +172,13 @@ def _client(*, http2: bool) -> httpx.AsyncClient:
 
 @define(eq=False)
 class Http:
-    """``/segment`` and downloads; one pool of connections for each."""
+    """``/segment`` and downloads.
 
-    _segments: httpx.AsyncClient = field(factory=lambda: _client(http2=True))
+    A segment in flight has its connection to itself: one that is given up is closed, so that the
+    orchestrator notices, and no segment waits behind another.
+    """
+
+    _idle: list[httpx.AsyncClient] = field(factory=list)
     _downloads: httpx.AsyncClient = field(factory=lambda: _client(http2=False))
 
     async def segment(
@@ -181,31 +191,17 @@ class Http:
 
         Raises:
             NotSent: no connection.
-            OrchestratorFailed: too slow, or the connection broke.
+            AnswerLost: too slow, or the connection broke, after the status 200.
+            OrchestratorFailed: the same before it.
         """
-        start = time.monotonic()
+        client = self._idle.pop() if self._idle else _client(http2=True)
         try:
-            async with asyncio.timeout(max(HTTP_TIMEOUT_S, 4 * duration_s)):
-                outgoing = self._segments.build_request(
-                    "POST", uri + path, headers=request.headers, content=request.body
-                )
-                async with asyncio.timeout(max(UPLOAD_TIMEOUT_S, duration_s / 2)):
-                    reply = await self._segments.send(outgoing, stream=True)
-                headers_s = time.monotonic() - start
-                try:
-                    body = await reply.aread()
-                finally:
-                    await reply.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise NotSent(f"{uri} cannot be reached: {error}") from error
-        except TimeoutError as error:
-            spent = time.monotonic() - start
-            raise OrchestratorFailed(f"{uri} took too long: {spent:.1f} s") from error
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise OrchestratorFailed(f"{uri} broke the connection: {reason}") from error
-        total_s = time.monotonic() - start
-        return Reply(reply.status_code, reply.http_version, reply.headers, body, headers_s, total_s)
+            reply = await _exchange(client, uri + path, request, duration_s)
+        except BaseException:
+            await client.aclose()
+            raise
+        self._idle.append(client)
+        return reply
 
     async def download(self, url: str) -> bytes:
         """Fetch a rendition: 4 s, status 200, at most 300 000 000 bytes (wire-video 6.6)."""
@@ -229,5 +225,37 @@ class Http:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._segments.aclose()
+        for client in self._idle:
+            await client.aclose()
         await self._downloads.aclose()
+
+
+async def _exchange(
+    client: httpx.AsyncClient, url: str, request: SegmentRequest, duration_s: float
+) -> Reply:
+    start = time.monotonic()
+    headers_s = 0.0
+    failed: type[OrchestratorFailed] = OrchestratorFailed
+    try:
+        async with asyncio.timeout(max(HTTP_TIMEOUT_S, 4 * duration_s)):
+            outgoing = client.build_request(
+                "POST", url, headers=request.headers, content=request.body
+            )
+            async with asyncio.timeout(max(UPLOAD_TIMEOUT_S, duration_s / 2)):
+                reply = await client.send(outgoing, stream=True)
+            headers_s = time.monotonic() - start
+            if reply.status_code == 200:
+                failed = AnswerLost
+            try:
+                body = await reply.aread()
+            finally:
+                await reply.aclose()
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise NotSent(f"{url} cannot be reached: {error}") from error
+    except TimeoutError as error:
+        raise failed(f"{url} took too long: {time.monotonic() - start:.1f} s") from error
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise failed(f"{url} broke the connection: {reason}") from error
+    total_s = time.monotonic() - start
+    return Reply(reply.status_code, reply.http_version, reply.headers, body, headers_s, total_s)
