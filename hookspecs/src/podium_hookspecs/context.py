@@ -54,6 +54,8 @@ class PluginContext(Protocol):
         state_dir: A folder of the plugin's own, kept over restarts.
         log: Bound to the plugin's name.
         metrics: The plugin's own series.
+        state: Whatever the plugin keeps between its hooks; None at first. Hooks are functions of
+            a module, and a module keeps no state: two nodes in one process share it.
     """
 
     plugin: str
@@ -63,6 +65,7 @@ class PluginContext(Protocol):
     state_dir: Path
     log: Log
     metrics: Metrics
+    state: Any
 
     def run_blocking(
         self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs

@@ -117,7 +117,8 @@ class Meter(Protocol):
         """Debit ``units`` at the session's frozen price.
 
         Raises:
-            BudgetExhausted: the balance does not cover them, and the host stops such jobs.
+            BudgetExhausted: the balance does not cover them, for jobs that are billed as they
+                run (by the second). Jobs that were covered beforehand may overdraw.
         """
 
     @property

@@ -23,7 +23,7 @@ class Offer:
         capability: Network number (wire-video 8.1).
         model: Model identifier; None advertises the bare capability.
         warm: The model is loaded and answers at once.
-        capacity: Jobs at a time; at least 1.
+        capacity: Jobs at a time; 0 while it is full and says so.
         in_use: Jobs running now.
         runner_version: Version of what runs the model, ``x.y.z`` or empty.
         name: The constraint text where a capability has names rather than models (BYOC).

@@ -43,7 +43,7 @@ def podium_config_class() -> type | None:
         docs. A field typed ``podium_hookspecs.Secret`` also takes ``{env = "NAME"}`` or
         ``{file = "PATH"}``. None: the plugin has no options, and any option is an error.
 
-    Source: style 2; hashicorp/nomad plugin config schemas.
+    Source: hashicorp/nomad plugins/base/base.go (plugins return a schema, receive checked config).
 
     .. versionadded:: 1.0
     """
@@ -114,7 +114,7 @@ def podium_asgi(config: Any, context: PluginContext) -> list[Mount]:  # type: ig
 
 
 @hookspec(firstresult=True)
-def podium_price(request: PriceRequest) -> Price | None:
+def podium_price(request: PriceRequest, config: Any, context: PluginContext) -> Price | None:
     """Price one unit of work for one sender, or pass.
 
     Decide hook; called when a session opens, then frozen for it. Sync, no I/O, under 1 ms:
@@ -122,6 +122,8 @@ def podium_price(request: PriceRequest) -> Price | None:
 
     Args:
         request: sender (20-byte address), capability, model or None, unit.
+        config: The plugin's own checked section.
+        context: The plugin's own view of the node; ``context.state`` keeps what it needs.
 
     Returns:
         Exact wei per unit, and that unit; None lets the next plugin answer, the configured
@@ -137,7 +139,9 @@ def podium_price(request: PriceRequest) -> Price | None:
 
 
 @hookspec(firstresult=True)
-def podium_admit(request: AdmitRequest) -> Admission | PendingAdmission | None:
+def podium_admit(
+    request: AdmitRequest, config: Any, context: PluginContext
+) -> Admission | PendingAdmission | None:
     """Let a sender in, or not, or pass.
 
     Decide hook; called at discovery and for each job. Sync, no I/O, under 1 ms: an answer that
@@ -145,6 +149,8 @@ def podium_admit(request: AdmitRequest) -> Admission | PendingAdmission | None:
 
     Args:
         request: sender (20-byte address), stage, capabilities, model, session.
+        config: The plugin's own checked section.
+        context: The plugin's own view of the node.
 
     Returns:
         An answer, which may carry a price for this sender; None lets the next plugin answer.
@@ -160,7 +166,7 @@ def podium_admit(request: AdmitRequest) -> Admission | PendingAdmission | None:
 
 
 @hookspec
-def podium_on_event(event: Event) -> None:
+def podium_on_event(event: Event, config: Any, context: PluginContext) -> None:
     """Hear what happens on the node.
 
     Observe hook; called on the event loop in order of the events. Under 1 ms: queue the work
@@ -168,6 +174,8 @@ def podium_on_event(event: Event) -> None:
 
     Args:
         event: One of ``podium_hookspecs.events``.
+        config: The plugin's own checked section.
+        context: The plugin's own view of the node.
 
     Source: go-livepeer monitor/census.go (where metrics calls sit in business code instead).
 

@@ -111,7 +111,8 @@ class Worker(ABC):
     async def start(self) -> None:
         """Take resources, check that the work can be done.
 
-        Returns when the first job may come. The host bounds it to 60 s.
+        The host bounds it to 60 s. A worker that needs longer (to load a model, say) returns
+        early and reports ``STARTING`` by ``health`` until the first job may come.
 
         Raises:
             PluginError: the worker cannot work; it is reported as down with that reason.

@@ -6,7 +6,6 @@ What a Gateway does before it sends is done here before anything is timed.
 from __future__ import annotations
 
 import secrets
-from fractions import Fraction
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self

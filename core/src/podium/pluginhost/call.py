@@ -90,6 +90,11 @@ class Hooks:
         self._manager = pluggy.PluginManager(specs.PROJECT)
         self._manager.add_hookspecs(specs)
         self._calls: dict[str, list[_Call]] = {}
+        self._own: dict[str, dict[str, object]] = {}
+
+    def equip(self, name: str, *, config: object, context: object) -> None:
+        """Set what every hook of one plugin gets as its own ``config`` and ``context``."""
+        self._own[name] = {"config": config, "context": context}
 
     def register(self, name: str, plugin: object) -> None:
         """Take a plugin's implementations, after those of the plugins before it.
@@ -111,14 +116,15 @@ class Hooks:
         for hook, calls in self._calls.items():
             self._calls[hook] = [call for call in calls if call.plugin != name]
 
-    def ask(self, name: str, hook: str, **arguments: object) -> list[Any]:
+    def ask(self, name: str, hook: str) -> list[Any]:
         """Call one plugin's implementations of a register hook; return what is not None.
 
         Raises:
             PluginFailure: it raised.
         """
         calls = [call for call in self._calls.get(hook, ()) if call.plugin == name]
-        results = [attempt(name, hook, lambda call=call: call(arguments)) for call in calls]  # type: ignore[misc]
+        given = self._own.get(name, {})
+        results = [attempt(name, hook, lambda call=call: call(given)) for call in calls]  # type: ignore[misc]
         return [result for result in results if result is not None]
 
     def decide(self, hook: str, **arguments: object) -> Iterator[tuple[str, Any]]:
@@ -130,15 +136,17 @@ class Hooks:
             PluginFailure: one raised before any answer was taken.
         """
         for call in self._calls.get(hook, ()):
-            answer = attempt(call.plugin, hook, lambda call=call: call(arguments))  # type: ignore[misc]
+            given = arguments | self._own.get(call.plugin, {})
+            answer = attempt(call.plugin, hook, lambda call=call, given=given: call(given))  # type: ignore[misc]
             if answer is not None:
                 yield call.plugin, answer
 
     def observe(self, hook: str, **arguments: object) -> Iterator[PluginFailure]:
         """Call an observe hook of every plugin; yield the failures."""
         for call in self._calls.get(hook, ()):
+            given = arguments | self._own.get(call.plugin, {})
             try:
-                attempt(call.plugin, hook, lambda call=call: call(arguments))  # type: ignore[misc]
+                attempt(call.plugin, hook, lambda call=call, given=given: call(given))  # type: ignore[misc]
             except PluginFailure as failure:
                 yield failure
 

@@ -49,6 +49,7 @@ class HostContext:
     log: Log
     metrics: Metrics
     _on_task_failure: Callable[[str, str], None]
+    state: Any = field(default=None, init=False)
     _threads: ThreadPoolExecutor | None = field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
 

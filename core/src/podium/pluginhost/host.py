@@ -184,6 +184,7 @@ class PluginHost:
             config = check_config(name, self._hooks, section, base_dir, environ)
             context = attempt(name, "state folder", lambda: self._make_context(name))
             self._loaded[name] = Loaded(name, plugin, config, context)
+            self._hooks.equip(name, config=config, context=context)
         except PluginFailure as failure:
             self._withdraw(name, str(failure))
         except ConfigInvalid as invalid:
@@ -208,9 +209,8 @@ class PluginHost:
         return context
 
     def _gather(self, name: str, hook: str, kind: type[Any]) -> None:
-        loaded = self._loaded[name]
         try:
-            results = self._hooks.ask(name, hook, config=loaded.config, context=loaded.context)
+            results = self._hooks.ask(name, hook)
             parts = attempt(name, hook, lambda: _parts(name, kind, results))
         except PluginFailure as failure:
             self._withdraw(name, str(failure))

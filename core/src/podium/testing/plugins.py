@@ -120,6 +120,7 @@ class RecordingContext:
     service_uri: str = "https://127.0.0.1:8935"
     log: Log = field(factory=RecordingLog)
     metrics: Metrics = field(factory=RecordingMetrics)
+    state: Any = None
     tasks: list[asyncio.Task[None]] = field(factory=list)
 
     async def run_blocking(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from podium_hookspecs import Event, Requirements, Worker
 
 START_TIMEOUT_S = 60.0
+FIRST_REPORT_TIMEOUT_S = 5.0
 REMEMBERED_SESSIONS = 10_000
 """Sessions whose worker is remembered; the least recent is forgotten first."""
 
@@ -99,15 +100,18 @@ class WorkerPool:
         except TimeoutError:
             await self._set_health(member, Health(WorkerState.DOWN, "did not start within 60 s"))
             return
-        await self._set_health(member, Health(WorkerState.OK))
-        member.watcher = asyncio.create_task(
-            self._watch(member), name=f"health {member.worker.name}"
-        )
+        first = asyncio.Event()
+        member.watcher = asyncio.create_task(self._watch(member, first))
+        # What it says of itself first is known before the node counts on it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPORT_TIMEOUT_S):
+                await first.wait()
 
-    async def _watch(self, member: Member) -> None:
+    async def _watch(self, member: Member, first: asyncio.Event) -> None:
         try:
             async for health in member.worker.health():
                 await self._set_health(member, health)
+                first.set()
         except Exception as error:  # noqa: BLE001  a plugin's watch ends its worker, not the node
             await self._set_health(
                 member, Health(WorkerState.DOWN, f"health watch failed: {error}")
