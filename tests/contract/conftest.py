@@ -47,10 +47,6 @@ CAPABILITIES = {
     **{f"capacities.{number}": None for number in (17, *range(27, 33), 34, 36)},
 }
 """Ours where a reply's capabilities differ; see WHY_CAPABILITIES."""
-TRAILERS = (
-    {"headers": [["content-type", "application/grpc"]]},
-    "gRPC's trailers are not announced in a `trailer` header: only Go's server does that",
-)
 MIME = (
     {"headers.content-type": "video/mp2t"},
     "MPEG-TS is served as video/mp2t, not as what a desktop's MIME table makes of .ts",
@@ -481,7 +477,6 @@ def kit():
         download=download,
         Tally=lambda: Tally(),
         capabilities_at=capabilities_at,
-        no_announcement=TRAILERS,
         mime=MIME,
     )
 

@@ -90,7 +90,7 @@ def replay(kit, node, client, case, funds_of, funds):
 def test_call(kit, tally, answers, case):
     number = case["id"]
     found = kit.differences(recorded_view(case), answers[number])
-    standing = [kit.no_announcement]
+    standing = []
     if "capabilities" in case["response"].get("message", {}):
         standing.append(kit.capabilities_at("message.capabilities"))
     remade = ISSUED_ANEW if number in FOREIGN_TOKEN else None

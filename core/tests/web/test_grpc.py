@@ -259,7 +259,12 @@ async def test_the_answer_is_one_start_bodies_an_empty_end_and_trailers():
         assert first == {
             "type": "http.response.start",
             "status": 200,
-            "headers": [(b"content-type", b"application/grpc")],
+            "headers": [
+                (b"content-type", b"application/grpc"),
+                (b"trailer", b"Grpc-Status"),
+                (b"trailer", b"Grpc-Message"),
+                (b"trailer", b"Grpc-Status-Details-Bin"),
+            ],
             "trailers": True,
         }
         assert all(body["more_body"] for body in bodies)

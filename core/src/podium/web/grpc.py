@@ -76,10 +76,11 @@ if TYPE_CHECKING:
     ServerStream = Callable[[bytes, Context], AsyncGenerator[bytes, None]]
 
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
+_ANNOUNCED = (b"Grpc-Status", b"Grpc-Message", b"Grpc-Status-Details-Bin")
 _START: Message = {
     "type": "http.response.start",
     "status": 200,
-    "headers": [_CONTENT_TYPE],
+    "headers": [_CONTENT_TYPE, *((b"trailer", name) for name in _ANNOUNCED)],
     "trailers": True,
 }
 _END_OF_BODY: Message = {"type": "http.response.body", "body": b"", "more_body": False}
