@@ -193,6 +193,18 @@ def test_rates_that_run_away_are_stopped(kit):
     assert caught.value.public == RUNAWAY
 
 
+def test_the_largest_rendition_has_the_right_of_way(kit):
+    from podium_transcode.engine.transcode import LanePlan, plan_lanes
+
+    ladder = [kit.profile(width=width) for width in (426, 640, 1024, 256, 200)]
+    plans = plan_lanes(ladder, 2)
+    assert plans[:3] == [LanePlan(2, 6), LanePlan(2, 3), LanePlan(3, 0)]
+    assert [plan.nice for plan in plans[3:]] == [9, 9]
+    assert plan_lanes([kit.profile()], 1) == [LanePlan(1, 0)]
+    assert plan_lanes([kit.profile()], 64) == [LanePlan(16, 0)]
+    assert plan_lanes([], 2) == []
+
+
 def test_a_job_survives_its_json(kit):
     from podium_transcode.engine.request import EngineJob
 

@@ -186,7 +186,8 @@ def _round(pairs: list[_Pair], segments: int) -> tuple[float, float]:
 
 def _alone(pair: _Pair, segments: int) -> tuple[list[float], list[float]]:
     """Send one segment at a time, to either server in turn; return the latencies of both."""
-    bare_s, node_s = [], []
+    bare_s: list[float] = []
+    node_s: list[float] = []
     for request in pair.sender.segments(segments):
         for connection, latencies in ((pair.bare, bare_s), (pair.sender.connection, node_s)):
             answer = connection.request(request)

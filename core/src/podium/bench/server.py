@@ -89,6 +89,7 @@ async def _node(folder: Path, max_sessions: int) -> AsyncIterator[int]:
             "log_format": "json",
         },
         "account": {"private_key": NODE_KEY},
+        "payments": {"price_per_unit": "1.2", "pixels_per_unit": 1},
         "plugins": {"null": {"enabled": True}},
     }
     async with running(parse_settings(document), Overrides(plugins={"null": null})) as node:

@@ -42,7 +42,10 @@ class TranscodeConfig:
     threads: int = field(
         default=0,
         validator=validators.ge(0),
-        metadata={"help": "Threads of each software encoder. 0: as many as the processor has."},
+        metadata={
+            "help": "Threads of each software encoder while one segment is transcoded; "
+            "several at a time share them. 0: as many as the processor has."
+        },
     )
     preset: str = field(
         default="medium",

@@ -256,9 +256,18 @@ class TranscodeWorker(Worker):
             clip=request.clip,
             want_signature=request.want_signature,
             options=evolve(
-                self._options, device=device, label=label, timeout_s=max(1.0, job.timeout_s)
+                self._options,
+                device=device,
+                label=label,
+                threads=self._share(),
+                timeout_s=max(1.0, job.timeout_s),
             ),
         )
+
+    def _share(self) -> int:
+        """Return an encoder's threads: fewer threads do the same work cheaper, so jobs share."""
+        running = sum(slot.job_id is not None for slot in self._slots)
+        return max(1, self._options.threads // max(1, running))
 
 
 def node_label(version: str, orchestrator_id: str) -> str:

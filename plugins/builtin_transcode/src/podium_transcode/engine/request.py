@@ -20,7 +20,7 @@ class EngineOptions:
     Attributes:
         device: ``"cpu"``, or a GPU's index.
         preset: libx264 and libx265 preset.
-        threads: Processor threads to plan for; at least 1.
+        threads: Threads of each software encoder; at least 1.
         max_pixels_per_frame: Larger pictures are refused.
         max_decoded_frames: Longer inputs are refused.
         program: Path of an ``ffmpeg`` with the signature filter, or empty.

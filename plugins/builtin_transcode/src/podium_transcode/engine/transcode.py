@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import av
-from attrs import define, field
+from attrs import define, field, frozen
 
 from podium_transcode.engine.rendition import RenditionEncoder
 from podium_transcode.engine.request import Summary
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoFrame
     from podium_hookspecs import Profile
 
-    from podium_transcode.engine.request import Encoded, EngineJob, EngineOptions
+    from podium_transcode.engine.request import Encoded, EngineJob
     from podium_transcode.engine.source import Source
 
     Item = VideoFrame | Packet[AudioStream] | None
@@ -58,10 +58,11 @@ def transcode(descriptor: int, job: EngineJob, emit: Callable[[int, Encoded], No
         with lock:
             emit(index, encoded)
 
-    lanes = [
-        Lane(index, _encoder(job, source, index), emit_alone, nice)
-        for index, nice in enumerate(niceness(job.profiles))
-    ]
+    lanes = []
+    for index, plan in enumerate(plan_lanes(job.profiles, job.options.threads)):
+        profile = job.profiles[index]
+        encoder = RenditionEncoder(profile, source, job.clip, job.options, plan.threads)
+        lanes.append(Lane(index, encoder, emit_alone, plan.nice))
     try:
         _feed(source, lanes)
     finally:
@@ -73,25 +74,36 @@ def transcode(descriptor: int, job: EngineJob, emit: Callable[[int, Encoded], No
     return Summary(source.frames, source.pixels, time.perf_counter() - started)
 
 
-def _encoder(job: EngineJob, source: Source, index: int) -> RenditionEncoder:
-    profile = job.profiles[index]
-    return RenditionEncoder(profile, source, job.clip, job.options, encoder_threads(job.options))
+@frozen
+class LanePlan:
+    """How a rendition's thread runs: its encoder's threads, and how much it gives way."""
+
+    threads: int
+    nice: int
 
 
-def encoder_threads(options: EngineOptions) -> int:
-    """Return an encoder's threads: each may fill the processor when the others have ended."""
-    return max(1, min(options.threads, MAX_ENCODER_THREADS))
-
-
-def niceness(profiles: Sequence[Profile]) -> list[int]:
-    """Give the largest rendition the right of way.
+def plan_lanes(profiles: Sequence[Profile], threads: int) -> list[LanePlan]:
+    """Give the largest rendition the right of way, and half as many threads again.
 
     It takes longest and its encoder alone cannot fill the processor, so the others best run in
-    the gaps it leaves and end after it, side by side.
+    the gaps it leaves.
+
+    Args:
+        profiles: The job's renditions.
+        threads: Threads of each encoder; at least 1.
+
+    Returns:
+        A plan for each rendition, in the order of the profiles.
     """
     order = sorted(range(len(profiles)), key=lambda i: -max(profiles[i].width, profiles[i].height))
-    steps = {index: min(place * NICE_STEP, MAX_NICE) for place, index in enumerate(order)}
-    return [steps[index] for index in range(len(profiles))]
+    plans = {
+        index: LanePlan(
+            min(threads if place else threads * 3 // 2, MAX_ENCODER_THREADS),
+            min(place * NICE_STEP, MAX_NICE),
+        )
+        for place, index in enumerate(order)
+    }
+    return [plans[index] for index in range(len(profiles))]
 
 
 def _feed(source: Source, lanes: Sequence[Lane]) -> None:
