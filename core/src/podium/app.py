@@ -33,6 +33,7 @@ from podium.pricing import PriceBook
 from podium.sessions.registry import Sessions
 from podium.sessions.tokens import Tokens
 from podium.stores.remote import Guard, RemoteStorage
+from podium.stores.spool import SpoolBudget
 from podium.stores.sqlite import Database
 from podium.telemetry.logs import EventLog
 from podium.telemetry.plugin_metrics import PluginMetrics
@@ -219,6 +220,7 @@ class _Builder:
             objects=objects,
             remote=remote,
             executor=self.stack.enter_context(ThreadPoolExecutor(HASH_THREADS, "podium-hash")),
+            budget=SpoolBudget(storage.spool_limit_mb * 2**20),
             on_event=self.emit,
             monotonic=time.monotonic,
         )

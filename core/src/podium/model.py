@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -75,7 +76,7 @@ class PriceInfo:
     capability: int = 0
     constraint: str = ""
 
-    @property
+    @cached_property
     def wei_per_unit(self) -> Fraction:
         """Exact wei for one unit; ``pixels_per_unit`` 0 raises ``ZeroDivisionError``."""
         return Fraction(self.price_per_unit, self.pixels_per_unit)

@@ -6,7 +6,7 @@ import pytest
 from podium import crypto
 from podium.errors import StoreError
 from podium.stores import spool
-from podium.stores.spool import BodyTooLarge, SpooledBody
+from podium.stores.spool import BodyTooLarge, SpoolBudget, SpooledBody
 
 
 @pytest.fixture
@@ -17,7 +17,9 @@ def executor():
 
 @pytest.mark.parametrize("on_disk", [False, True])
 async def test_hash_content_and_descriptor(executor, tmp_path, on_disk):
-    body = SpooledBody(executor, limit_bytes=2**30, folder=tmp_path if on_disk else None)
+    body = SpooledBody(
+        executor, SpoolBudget(2**30), limit_bytes=2**30, folder=tmp_path if on_disk else None
+    )
     data = os.urandom(9 * 2**20 + 7)
     for start in range(0, len(data), 100_000):
         await body.write(data[start : start + 100_000])
@@ -35,7 +37,7 @@ async def test_hash_content_and_descriptor(executor, tmp_path, on_disk):
 
 @pytest.mark.parametrize("size", [5, 100_000])
 async def test_a_small_body_gets_a_file_when_it_is_asked_for(executor, size):
-    body = SpooledBody(executor, limit_bytes=2**30)
+    body = SpooledBody(executor, SpoolBudget(2**30), limit_bytes=2**30)
     data = os.urandom(size)
     await body.write(data[:3])
     await body.write(data[3:])
@@ -52,7 +54,7 @@ async def test_a_small_body_gets_a_file_when_it_is_asked_for(executor, size):
 
 
 async def test_no_room_for_the_file_is_a_typed_error(executor, monkeypatch):
-    body = SpooledBody(executor, limit_bytes=10)
+    body = SpooledBody(executor, SpoolBudget(2**30), limit_bytes=10)
     await body.write(b"x")
 
     def full(fd, data):
@@ -66,13 +68,13 @@ async def test_no_room_for_the_file_is_a_typed_error(executor, monkeypatch):
 
 
 async def test_the_empty_body(executor):
-    body = SpooledBody(executor, limit_bytes=10)
+    body = SpooledBody(executor, SpoolBudget(2**30), limit_bytes=10)
     assert await body.keccak256() == crypto.keccak256(b"")
     await body.close()
 
 
 async def test_limit(executor):
-    body = SpooledBody(executor, limit_bytes=10)
+    body = SpooledBody(executor, SpoolBudget(2**30), limit_bytes=10)
     await body.write(b"x" * 10)
     with pytest.raises(BodyTooLarge):
         await body.write(b"x")
@@ -80,7 +82,7 @@ async def test_limit(executor):
 
 
 async def test_a_full_disk_is_a_typed_error(executor, tmp_path, monkeypatch):
-    body = SpooledBody(executor, limit_bytes=10, folder=tmp_path)
+    body = SpooledBody(executor, SpoolBudget(2**30), limit_bytes=10, folder=tmp_path)
 
     def full(fd, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -94,4 +96,17 @@ async def test_a_full_disk_is_a_typed_error(executor, tmp_path, monkeypatch):
 
 async def test_no_spool_folder_is_a_typed_error(executor, tmp_path):
     with pytest.raises(StoreError, match="No such file"):
-        SpooledBody(executor, limit_bytes=10, folder=tmp_path / "missing")
+        SpooledBody(executor, SpoolBudget(2**30), limit_bytes=10, folder=tmp_path / "missing")
+
+
+async def test_all_bodies_together_have_a_budget_that_comes_back(executor):
+    budget = SpoolBudget(100)
+    first = SpooledBody(executor, budget, limit_bytes=100)
+    second = SpooledBody(executor, budget, limit_bytes=100)
+    await first.write(b"x" * 60)
+    with pytest.raises(StoreError, match=r"storage\.spool_limit_mb"):
+        await second.write(b"x" * 41)
+    await second.close()
+    await first.close()
+    await first.close()
+    assert budget.used_bytes == 0

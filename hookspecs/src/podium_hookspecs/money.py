@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _not_negative(instance: object, attribute: Attribute[Any], value: Fraction | int) -> None:
-    if value < 0:
+    if value.numerator < 0:  # quicker than comparing fractions
         msg = f"{attribute.name} must be >= 0, not {value}"
         raise ValueError(msg)
 
@@ -27,6 +27,8 @@ def _whole(instance: object, attribute: Attribute[Any], value: object) -> None:
 
 def _exact(value: Fraction | int) -> Fraction:
     """Widen an int; refuse everything that is not exact."""
+    if type(value) is Fraction:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | Fraction):
         msg = f"wei_per_unit must be an int or a Fraction, not {type(value).__name__}"
         raise TypeError(msg)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+from attrs import field, frozen
 
-BENCHES = {
-    "transcode": ("podium.bench.transcode:run_transcode_bench", "Transcoding against ffmpeg."),
-    "tickets": ("podium.bench.tickets:run_tickets_bench", "Ticket checks against recovery."),
-    "segments": ("podium.bench.segments:run_segments_bench", "Paid segments against a bare app."),
-    "sessions": ("podium.bench.sessions:run_sessions_bench", "GetOrchestrator against an echo."),
-}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Report(Protocol):
@@ -28,39 +25,192 @@ class Report(Protocol):
         """Return the report as text."""
 
 
-@click.command()
-@click.argument("names", nargs=-1, required=True, type=click.Choice([*BENCHES, "all"]))
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Add the figures to this JSON file.",
-)
-def bench(names: tuple[str, ...], json_path: Path | None) -> None:
-    """Measure this machine: transcode, tickets, segments, sessions, or all of them."""
-    figures = _read(json_path)
-    for name in BENCHES if "all" in names else dict.fromkeys(names):
-        target, title = BENCHES[name]
-        click.echo(f"== {name}: {title}")
-        report = _load(target)()
+@frozen
+class Target:
+    """What a figure has to be."""
+
+    value: float
+    at_most: bool = False
+
+    def reached_by(self, figure: float) -> bool:
+        """Whether a figure is good enough."""
+        return figure <= self.value if self.at_most else figure >= self.value
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.at_most else '>='} {readable(self.value)}"
+
+
+TARGETS = {
+    "transcode.ratio_one_stream": Target(1.25),
+    "transcode.ratio_two_streams": Target(1.10),
+    "transcode.ratio_continuous": Target(1.0),
+    "transcode.psnr_delta_db": Target(-0.3),
+    "transcode.overhead_p50_ms": Target(15, at_most=True),
+    "transcode.rss_tree_bytes": Target(500e6, at_most=True),
+    "tickets.ratio_recover": Target(0.60),
+    "segments.ratio_bare": Target(0.60),
+    "sessions.ratio_bare": Target(0.50),
+    "sessions.p50_ms": Target(2, at_most=True),
+}
+
+
+@frozen
+class Bench:
+    """One bench: its function, what it measures, and whether it tells its progress."""
+
+    target: str
+    help: str
+    progress: bool = False
+    options: Mapping[str, click.Option] = field(factory=dict)
+
+
+BENCHES = {
+    "transcode": Bench(
+        "podium.bench.transcode:run_transcode_bench",
+        "Throughput of the transcoder over ffmpeg once per segment (one stream, two streams) and "
+        "over one continuous ffmpeg; loss of PSNR; what a job costs beside its transcode; memory.",
+    ),
+    "tickets": Bench(
+        "podium.bench.tickets:run_tickets_bench",
+        "Full validation of payments over bare recovery of their signatures.",
+    ),
+    "segments": Bench(
+        "podium.bench.segments:run_segments_bench",
+        "Paid segments of 500 KB with a plugin that does no work, over a bare app that discards "
+        "the same bodies, and over one that takes their hash; latency added; memory of a session.",
+        progress=True,
+    ),
+    "sessions": Bench(
+        "podium.bench.sessions:run_sessions_bench",
+        "GetOrchestrator, signed, with ticket parameters and a price, over a bare gRPC echo behind "
+        "the same listener; its latency.",
+        progress=True,
+    ),
+}
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every bench has."""
+    json_option = click.option(
+        "--json",
+        "json_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Add the figures to this JSON file.",
+    )
+    check = click.option("--check", is_flag=True, help="Exit 1 when a target is missed.")
+    return json_option(check(command))
+
+
+@click.group()
+def bench() -> None:
+    """Measure this machine, each figure beside a bare one in the same run."""
+
+
+def _run(names: Sequence[str], json_path: Path | None, check: bool, **options: Any) -> None:
+    kept = _read(json_path)
+    found: dict[str, float] = {}
+    for name in names:
+        click.echo(f"== {name}")
+        report = _measure(name, options)
         for line in report.lines():
             click.echo(line)
-        figures.update(report.figures())
+        found |= report.figures()
         if json_path is not None:  # after each bench: a later one may fail
-            json_path.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", "utf-8")
+            text = json.dumps(kept | found, indent=2, sort_keys=True)
+            json_path.write_text(text + "\n", "utf-8")
+    missed = _show(found)
+    if check and missed:
+        raise click.ClickException(f"missed: {', '.join(missed)}")
 
 
-def _load(target: str) -> Callable[[], Report]:
+def _measure(name: str, options: Mapping[str, Any]) -> Report:
+    spec = BENCHES[name]
+    run = _load(spec.target)
+    if spec.progress:
+        run = partial(run, progress=lambda text: click.echo(f"   {text}"))
+    if options:
+        from podium.bench.transcode import TranscodeOptions
+
+        return run(TranscodeOptions(**options))
+    return run()
+
+
+def _load(target: str) -> Callable[..., Report]:
     module, _, attribute = target.partition(":")
-    run: Callable[[], Report] = getattr(import_module(module), attribute)
+    run: Callable[..., Report] = getattr(import_module(module), attribute)
     return run
+
+
+def _show(figures: Mapping[str, float]) -> list[str]:
+    """Print a table of all figures; return the names of those that miss their target."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", "value", "target", "")
+    missed = []
+    for name, value in figures.items():
+        target = TARGETS.get(name)
+        verdict = ""
+        if target is not None:
+            verdict = "[green]reached" if target.reached_by(value) else "[red]missed"
+            if not target.reached_by(value):
+                missed.append(name)
+        table.add_row(name, readable(value), "" if target is None else str(target), verdict)
+    Console(file=click.get_text_stream("stdout")).print(table)
+    return missed
+
+
+def readable(value: float) -> str:
+    """Write a figure with what digits it deserves."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _read(path: Path | None) -> dict[str, float]:
     """Return the figures of benches that ran before."""
     if path is None or not path.exists():
         return {}
-    found = json.loads(path.read_text("utf-8"))
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
         raise click.UsageError(f"{path} does not hold figures of a bench")
     return found
+
+
+def _path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    del context, parameter
+    return () if value is None else (Path(value),)
+
+
+@bench.command(help=BENCHES["transcode"].help)
+@_common
+@click.option(
+    "--input",
+    "segments",
+    type=click.Path(exists=True),
+    callback=_path,
+    help="An HLS media playlist, or a folder of .ts files; the clip of the demo without it.",
+)
+@click.option("--ffmpeg", default="", help="The program to compare with.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds that medians are taken of.")
+@click.option("--count", default=8, show_default=True, help="Segments in a round; 0 for all.")
+@click.option(
+    "--sessions", default=1, show_default=True, help="Sessions in the reference bench's table."
+)
+@click.option("--live", is_flag=True, help="Pace these sessions at real time.")
+def transcode(json_path: Path | None, check: bool, **options: Any) -> None:
+    """Measure the transcoder."""
+    _run(["transcode"], json_path, check, **options)
+
+
+def _add(name: str, names: Sequence[str], text: str) -> None:
+    @bench.command(name, help=text)
+    @_common
+    def command(json_path: Path | None, check: bool) -> None:
+        _run(names, json_path, check)
+
+
+for _name in ("tickets", "segments", "sessions"):
+    _add(_name, [_name], BENCHES[_name].help)
+_add("all", list(BENCHES), "All of them, one after the other: some minutes.")

@@ -1,7 +1,9 @@
 """A server under test, in a process of its own: ``python -m podium.bench.server KIND``.
 
 ``discard`` and ``echo`` are bare apps on the node's listener: the least that anything on this port
-can cost. ``node`` is the whole node, with a plugin that does no work and real tickets.
+can cost. ``hash`` reads a body and takes its Keccak-256, which the protocol asks of every
+orchestrator: the least that a segment can cost. ``node`` is the whole node, with a plugin that does
+no work and real tickets.
 """
 
 from __future__ import annotations
@@ -12,21 +14,34 @@ import os
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from podium.app import HASH_THREADS, running
+from podium.assembly import Overrides
 from podium.bench import null
+from podium.config.load import parse_settings
+from podium.listener import make_server, self_signed
+from podium.model import MAX_BODY_BYTES
+from podium.node import loop_factory
+from podium.stores.spool import SpoolBudget, SpooledBody
+from podium.web.asgi import read_body
+from podium.web.grpc import GrpcApp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from concurrent.futures import Executor
+
+    from podium_hookspecs import AsgiApp
 
     from podium.web.asgi import Receive, Scope, Send
     from podium.web.grpc import Context
 
-KINDS = ("discard", "echo", "node")
+KINDS = ("discard", "hash", "echo", "node")
 NODE_KEY = "6e" * 32
 """A throwaway private key: the node signs results with it and is paid to its address."""
 
@@ -41,6 +56,21 @@ async def discard(scope: Scope, receive: Receive, send: Send) -> None:
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
+
+
+def hashing(executor: Executor) -> AsgiApp:
+    """Return an app that reads a body and answers with its hash, taken as the node takes it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        body = SpooledBody(executor, SpoolBudget(2**31), limit_bytes=MAX_BODY_BYTES)
+        await read_body(receive, body.write, stall_timeout_s=30)
+        digest = await body.keccak256()
+        await body.close()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": digest})
+
+    return app
 
 
 async def echo(request: bytes, _context: Context) -> bytes:
@@ -58,27 +88,25 @@ async def serving(kind: str, folder: Path, max_sessions: int) -> AsyncIterator[i
 
 @asynccontextmanager
 async def _bare(kind: str, folder: Path) -> AsyncIterator[int]:
-    from podium.listener import make_server, self_signed
-    from podium.web.grpc import GrpcApp
-
-    app = GrpcApp(unary={METHOD: echo}, stopping=asyncio.Event()) if kind == "echo" else discard
-    server = make_server(app, HOST, 0, self_signed(folder, HOST))
-    server.bind()
-    task = asyncio.create_task(server.serve())
-    try:
-        await server.ready.wait()
-        yield server.port
-    finally:
-        server.stop_now()
-        await task
+    with ThreadPoolExecutor(HASH_THREADS) as executor:
+        apps: dict[str, AsgiApp] = {
+            "discard": discard,
+            "hash": hashing(executor),
+            "echo": GrpcApp(unary={METHOD: echo}, stopping=asyncio.Event()),
+        }
+        server = make_server(apps[kind], HOST, 0, self_signed(folder, HOST))
+        server.bind()
+        task = asyncio.create_task(server.serve())
+        try:
+            await server.ready.wait()
+            yield server.port
+        finally:
+            server.stop_now()
+            await task
 
 
 @asynccontextmanager
 async def _node(folder: Path, max_sessions: int) -> AsyncIterator[int]:
-    from podium.app import running
-    from podium.assembly import Overrides
-    from podium.config.load import parse_settings
-
     document = {
         "node": {
             "data_dir": str(folder),
@@ -114,8 +142,6 @@ async def serve(kind: str, max_sessions: int) -> None:
 @click.option("--max-sessions", default=100, help="Sessions of the node.")
 def main(kind: str, max_sessions: int) -> None:
     """Serve one KIND on a free loopback port."""
-    from podium.node import loop_factory
-
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(kind, max_sessions))
 

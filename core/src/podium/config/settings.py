@@ -330,6 +330,11 @@ class StorageSettings:
         validator=validators.ge(1),
         metadata=_help("Results held per session and rendition; the oldest go first."),
     )
+    spool_limit_mb: int = field(
+        default=2048,
+        validator=validators.ge(1),
+        metadata=_help("Segments received and not yet done, all; further ones are refused."),
+    )
     spool_dir: Path | None = field(
         default=None,
         converter=_optional_file,

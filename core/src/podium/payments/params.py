@@ -130,7 +130,7 @@ class ParamsIssuer:
         Raises:
             SenderError: ``insufficient sender reserve``, or the funds could not be read.
         """
-        if price > 0:
+        if price:
             floated = max_float(await self.broker.sender_funds(sender))
             value = face_value(self.settings, self.gas_price.wei, floated)
         else:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INT64_MAX = 2**63 - 1
 _THOUSANDTHS = 1000
+KEPT_INFOS = 1024
+"""Price infos remembered: a few prices, times the face values of senders."""
 
 
 def _lower_keys(prices: Mapping[str, Fraction]) -> dict[str, Fraction]:
@@ -68,6 +70,7 @@ class PriceBook:
     decide: Callable[[PriceRequest], Price | None]
     multiplier: Callable[[bytes], Awaitable[Fraction]]
     on_event: Callable[[Event], None] = lambda _event: None
+    _infos: dict[tuple[int, ...], PriceInfo] = field(factory=dict, init=False)
 
     async def quote(
         self,
@@ -91,13 +94,25 @@ class PriceBook:
             SenderError: the sender's funds could not be read, or do not allow tickets.
         """
         if fixed is not None:
-            price = fixed
+            info = price_info(fixed)
         else:
             price = self.base(request, admitted)
-            if self.rates.auto_adjust and price > 0:
-                price = adjusted(price, await self.multiplier(request.sender))
-        info = price_info(price)
+            multiplier = None
+            if self.rates.auto_adjust and price:
+                multiplier = await self.multiplier(request.sender)
+            info = self._info(price, multiplier)
         self.on_event(PriceQuoted(request.sender, info.wei_per_unit, request.unit))
+        return info
+
+    def _info(self, base: Fraction, multiplier: Fraction | None) -> PriceInfo:
+        """Adjust a price and write it down, or recall how: quotes by the thousand are alike."""
+        key = (*base.as_integer_ratio(), *(multiplier.as_integer_ratio() if multiplier else ()))
+        info = self._infos.get(key)
+        if info is None:
+            price = base if multiplier is None else adjusted(base, multiplier)
+            if len(self._infos) >= KEPT_INFOS:
+                self._infos.clear()
+            info = self._infos[key] = price_info(price)
         return info
 
     def base(self, request: PriceRequest, admitted: Price | None = None) -> Fraction:

@@ -14,6 +14,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import sha3
+from attrs import define
 
 from podium.errors import PodiumError, StoreError
 
@@ -56,16 +57,53 @@ def _store_error(error: OSError) -> StoreError:
     return StoreError(f"cannot store a segment: {error.strerror}")
 
 
+@define
+class SpoolBudget:
+    """What all bodies together may take; further ones are refused, not queued in memory.
+
+    Attributes:
+        limit_bytes: The bound.
+        used_bytes: Taken now.
+    """
+
+    limit_bytes: int
+    used_bytes: int = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Reserve room.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if self.used_bytes + size_bytes > self.limit_bytes:
+            raise StoreError("no room for more segments: storage.spool_limit_mb is reached")
+        self.used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Free room."""
+        self.used_bytes -= size_bytes
+
+
 class SpooledBody:
     """A whole body, readable by descriptor (``podium_hookspecs.Body``).
 
     Args:
         executor: Threads that hash, and write to disk.
+        budget: Room of all bodies together.
         limit_bytes: The largest body.
         folder: Where the file lives, from the first byte on; None keeps it in memory.
     """
 
-    def __init__(self, executor: Executor, *, limit_bytes: int, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        budget: SpoolBudget,
+        *,
+        limit_bytes: int,
+        folder: Path | None = None,
+    ) -> None:
+        self._budget = budget
+        self._taken_bytes = 0
         self._folder = folder
         self._fd = -1
         if folder is not None:
@@ -105,12 +143,14 @@ class SpooledBody:
 
         Raises:
             BodyTooLarge: the limit is exceeded.
-            StoreError: the disk is full.
+            StoreError: the disk is full, or there is no room for more bodies.
         """
         self._size_bytes += len(data)
         if self._size_bytes > self._limit_bytes:
             msg = f"body exceeds {self._limit_bytes} bytes"
             raise BodyTooLarge(msg)
+        self._budget.take(len(data))
+        self._taken_bytes += len(data)
         if self._fd < 0:
             self._pieces.append(data)
             if self._size_bytes > MEMORY_BYTES:
@@ -146,6 +186,8 @@ class SpooledBody:
     async def close(self) -> None:
         """Give the memory back, once no thread reads it any more."""
         self._closed = True
+        self._budget.give_back(self._taken_bytes)
+        self._taken_bytes = 0
         self._pieces.clear()
         self._unhashed.clear()
         if self._hashing is not None and not self._hashing.done():

@@ -145,12 +145,12 @@ class OrchestratorService:
             SenderError: the sender's funds do not allow tickets.
         """
         assert self.capabilities is not None
-        fresh = pb.OrchestratorInfo(auth_token=token_to_pb(token))
         quoted = await self.till.quote(sender, key, price)
-        if quoted is not None:
-            params, price_info = quoted
-            fresh.ticket_params.CopyFrom(params_to_pb(params))
-            fresh.price_info.CopyFrom(price_to_pb(price_info))
+        fresh = pb.OrchestratorInfo(
+            auth_token=token_to_pb(token),
+            ticket_params=None if quoted is None else params_to_pb(quoted[0]),
+            price_info=None if quoted is None else price_to_pb(quoted[1]),
+        )
         return self._static + fresh.SerializeToString()
 
     async def get_orchestrator(self, request: bytes, _context: Context) -> bytes:

@@ -27,7 +27,7 @@ from podium import crypto
 from podium.errors import CapacityError, CredentialsError, PodiumError
 from podium.jobs.spine import Billing
 from podium.model import MAX_BODY_BYTES
-from podium.stores.spool import SpooledBody
+from podium.stores.spool import SpoolBudget, SpooledBody
 from podium.web.asgi import header, read_body, send_error, while_connected
 from podium.web.errors import HashMismatch, result_text
 from podium.web.results import content_type, folder_name, object_url
@@ -102,6 +102,7 @@ class SegmentFaces:
         service: Identity, tokens, sessions, till and spine of the node.
         pipeline: The transcoding pipeline; None while the node has none.
         executor: Threads that hash.
+        budget: Room of all bodies together.
     """
 
     service: OrchestratorService
@@ -110,6 +111,7 @@ class SegmentFaces:
     objects: ObjectStore
     remote: RemoteStorage
     executor: Executor
+    budget: SpoolBudget
     on_event: Callable[[Event], None]
     monotonic: Callable[[], float]
 
@@ -139,6 +141,7 @@ class SegmentFaces:
             accepted, billing = await self._accept(scope)
             body = SpooledBody(
                 self.executor,
+                self.budget,
                 limit_bytes=self.settings.limit_bytes,
                 folder=self.settings.spool_dir,
             )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
-IDLE_S = 1.0
+IDLE_S = 0.5
 """After this long without a job, memory kept for the next one goes back to the system."""
 
 

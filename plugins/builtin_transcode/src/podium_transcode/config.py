@@ -56,7 +56,7 @@ class TranscodeConfig:
         },
     )
     memory_limit_mb: int = field(
-        default=2048,
+        default=4096,
         validator=validators.ge(256),
         metadata={
             "help": "Memory one segment's process may have, MiB; beyond it that segment fails."

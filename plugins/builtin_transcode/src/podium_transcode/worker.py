@@ -126,6 +126,8 @@ class TranscodeWorker(Worker):
         clean = False
         try:
             child = await self._child_of(slot)
+            if slot.cancelled:  # before it could begin
+                raise JobFailed("the job was cancelled", public=STOPPED)
             async with contextlib.aclosing(self._converse(child, slot, job)) as outputs:
                 async for output in outputs:
                     clean = isinstance(output, Result)
