@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
-from attrs import field, frozen
+from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,6 @@ class Bench:
     target: str
     help: str
     progress: bool = False
-    options: Mapping[str, click.Option] = field(factory=dict)
 
 
 BENCHES = {
@@ -98,7 +97,8 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
         help="Add the figures to this JSON file.",
     )
     check = click.option("--check", is_flag=True, help="Exit 1 when a target is missed.")
-    return json_option(check(command))
+    wrapped: Callable[..., None] = json_option(check(command))
+    return wrapped
 
 
 @click.group()
@@ -156,7 +156,7 @@ def _show(figures: Mapping[str, float]) -> list[str]:
             if not target.reached_by(value):
                 missed.append(name)
         table.add_row(name, readable(value), "" if target is None else str(target), verdict)
-    Console(file=click.get_text_stream("stdout")).print(table)
+    Console().print(table)
     return missed
 
 

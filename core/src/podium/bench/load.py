@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import hpack
 from attrs import define, field, frozen
 
+from podium.errors import PodiumError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -30,8 +32,10 @@ DEFAULT_WINDOW = 65535
 OUR_WINDOW = 2**30
 
 
-class LoadError(Exception):
+class LoadError(PodiumError):
     """The server did not answer as it should."""
+
+    code = "load"
 
 
 @frozen

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from podium.errors import PodiumError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,8 +20,10 @@ KIB = 1024
 STOP_TIMEOUT_S = 10.0
 
 
-class BenchError(Exception):
+class BenchError(PodiumError):
     """A bench could not run."""
+
+    code = "bench"
 
 
 @frozen

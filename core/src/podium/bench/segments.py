@@ -177,20 +177,20 @@ def _measure(
             f" hashing {rounds[-1].hashing:.0f}/s, node {rounds[-1].node:.0f}/s"
         )
     bare_s, node_s = _alone(lanes[0], plan.alone)
-    progress(f"memory over {plan.flat:,} segments")
-    before = node.rss_bytes
-    _send(lanes, plan.flat)
-    rss_bytes = node.rss_bytes
     progress(f"memory of {plan.sessions:,} sessions")
+    rss_bytes = node.rss_bytes
     _open_sessions(lanes[0].sender, plan.sessions)
+    opened = node.rss_bytes
+    progress(f"memory over {plan.flat:,} segments")
+    _send(lanes, plan.flat)
     return SegmentsReport(
         plan=plan,
         rounds=rounds,
         bare_s=bare_s,
         node_s=node_s,
         rss_bytes=rss_bytes,
-        rss_per_session_bytes=(node.rss_bytes - rss_bytes) / plan.sessions,
-        rss_growth_bytes=rss_bytes - before,
+        rss_per_session_bytes=(opened - rss_bytes) / plan.sessions,
+        rss_growth_bytes=node.rss_bytes - opened,
     )
 
 

@@ -60,10 +60,11 @@ async def discard(scope: Scope, receive: Receive, send: Send) -> None:
 
 def hashing(executor: Executor) -> AsgiApp:
     """Return an app that reads a body and answers with its hash, taken as the node takes it."""
+    budget = SpoolBudget(MAX_BODY_BYTES)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del scope
-        body = SpooledBody(executor, SpoolBudget(2**31), limit_bytes=MAX_BODY_BYTES)
+        body = SpooledBody(executor, budget, limit_bytes=MAX_BODY_BYTES)
         await read_body(receive, body.write, stall_timeout_s=30)
         digest = await body.keccak256()
         await body.close()
