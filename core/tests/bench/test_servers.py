@@ -11,7 +11,8 @@ SMALL_SEGMENTS = segments.Plan(
 )
 
 
-def test_segments():
+def test_segments(monkeypatch):
+    monkeypatch.setattr(paid, "NONCES_PER_PARAMS", 3)
     said = []
     report = segments.run_segments_bench(SMALL_SEGMENTS, progress=said.append)
     figures = report.figures()
@@ -58,6 +59,16 @@ def test_a_node_refuses_and_the_load_says_why():
         bad = load.Request(good.path, sender.segments(1)[0].headers, b"y" * 100)
         with pytest.raises(load.LoadError, match="Forbidden"):
             load.run_load([(connection, [bad])])
+        connection.close()
+
+
+def test_a_full_node_says_so():
+    with process.server("node", max_sessions=1) as node:
+        connection = load.Connection.open(HOST, node.port)
+        sender = paid.Sender.open(connection, b"x")
+        load.run_load([(connection, sender.segments(1))], paid.check_result)
+        with pytest.raises(load.LoadError, match="OrchestratorCapped"):
+            paid.Sender.open(connection, b"x")
         connection.close()
 
 

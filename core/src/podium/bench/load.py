@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from podium.errors import PodiumError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16384
@@ -55,12 +55,14 @@ class Answer:
         status: HTTP status.
         head_s: Seconds from the request's last byte sent to the answer's head.
         total_s: Seconds from the request's first byte to the answer's end.
+        trailers: Where gRPC says how it went.
     """
 
     status: int
     body: bytes = field(repr=False)
     head_s: float
     total_s: float
+    trailers: Mapping[bytes, bytes] = field(factory=dict)
 
     def require_ok(self) -> None:
         """Raise ``LoadError`` when this is not a 200."""
@@ -187,18 +189,22 @@ class Connection:
     def _answer(self, stream: int, started_s: float) -> Answer:
         sent_s = time.perf_counter()
         status, head_s, body = 0, 0.0, bytearray()
+        trailers: dict[bytes, bytes] = {}
         while True:
             kind, flags, number, payload = self._read_frame()
             if kind == HEADERS and number == stream:
                 fields = dict(self.decoder.decode(payload, raw=True))
                 if b":status" in fields:
                     status, head_s = int(fields[b":status"]), time.perf_counter() - sent_s
+                else:
+                    trailers = fields
             elif kind == DATA and number == stream:
                 body += payload
             elif kind in (RST_STREAM, GOAWAY):
                 raise LoadError(f"the server ended the stream: frame {kind}, {payload.hex()}")
             if number == stream and kind in (HEADERS, DATA) and flags & END_STREAM:
-                return Answer(status, bytes(body), head_s, time.perf_counter() - started_s)
+                total_s = time.perf_counter() - started_s
+                return Answer(status, bytes(body), head_s, total_s, trailers)
 
     def _read_frame(self) -> tuple[int, int, int, bytes]:
         while len(self.buffer) < HEAD_BYTES:

@@ -56,6 +56,9 @@ def discover(connection: Connection, signer: KeySigner) -> net.OrchestratorInfo:
         LoadError: there was no answer, or one without ticket parameters and price.
     """
     answer = connection.request(discovery(signer))
+    if answer.trailers.get(b"grpc-status") != b"0":
+        reason = answer.trailers.get(b"grpc-message", b"").decode()
+        raise LoadError(f"GetOrchestrator failed: {reason}")
     info = net.OrchestratorInfo.FromString(answer.body[GRPC_PREFIX_BYTES:])
     if not (info.HasField("ticket_params") and info.HasField("price_info")):
         raise LoadError("GetOrchestrator gave no ticket parameters")

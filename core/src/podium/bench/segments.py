@@ -139,7 +139,9 @@ def run_segments_bench(
     with ExitStack() as stack:
         bare = stack.enter_context(server("discard"))
         hashing = stack.enter_context(server("hash"))
-        node = stack.enter_context(server("node", max_sessions=plan.sessions + plan.senders))
+        # One is left free: with all taken, nobody gets new ticket parameters.
+        most = plan.sessions + plan.senders + 1
+        node = stack.enter_context(server("node", max_sessions=most))
         lanes = [_Lane.open(bare, hashing, node, plan) for _ in range(plan.senders)]
         for lane in lanes:
             stack.callback(lane.close)
