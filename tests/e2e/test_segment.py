@@ -1,6 +1,7 @@
 """Paid segments end to end, and every way in which one can be wrong."""
 
 import asyncio
+from base64 import b64encode
 from fractions import Fraction
 
 import httpx
@@ -386,3 +387,52 @@ async def test_a_request_signed_by_another_key_finds_nothing(world):
         match=r"^Invalid orchestrator request: orchestrator req sig check failed$",
     ):
         await sender.discover()
+
+
+async def test_one_ticket_does_not_pay_for_many_segments_at_once(world):
+    node = await world.node()
+    sender = await world.sender(node)
+    await sender.result(tickets=1)
+    world.plugin.release.clear()
+    replies = []
+    for seq in range(1, 5):
+        client = await world.client()
+        replies.append(asyncio.create_task(sender.send(seq=seq, tickets=0, client=client)))
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
+    refused = [task for task in replies if task.done()]
+    assert len(refused) == 4, "the first segment took a part of its ticket"
+    assert {task.result().text for task in refused} == {"Insufficient balance\n"}
+    paid = [
+        asyncio.create_task(sender.send(seq=seq, tickets=1, client=await world.client()))
+        for seq in (5, 6, 7)
+    ]
+    await asyncio.sleep(0.3)
+    world.plugin.release.set()
+    assert [reply.status_code for reply in await asyncio.gather(*paid)] == [200, 200, 200]
+    assert node.service.till._held == {}
+
+
+async def test_hostile_headers_do_not_hold_the_loop(world):
+    node = await world.node()
+    sender = await world.sender(node)
+    many = pb.SegData(fullProfiles=[pb.VideoProfile()] * 100_000).SerializeToString()
+    tickets = pb.Payment(ticket_sender_params=[pb.TicketSenderParams()] * 200_000)
+    for headers, status in (
+        ({"Livepeer-Segment": b64encode(many).decode()}, 403),
+        ({"Livepeer-Payment": b64encode(tickets.SerializeToString()).decode()}, 402),
+        ({"Livepeer-Payment": "A" * 500_000 + "!"}, 402),
+    ):
+        reply = await sender.client.post(node.service_uri + "/segment", headers=headers)
+        assert reply.status_code == status
+
+
+@pytest.mark.parametrize("uri", [b"http://a..b/", b"http://xn--a/"])
+async def test_a_failing_uri_body_gives_its_memory_back(world, uri):
+    node = await world.node()
+    sender = await world.sender(node)
+    reply = await sender.send(
+        b"x", body_sent=uri, headers={"Content-Type": "application/vnd+livepeer.uri"}
+    )
+    assert (reply.status_code, reply.text) == (400, "BadRequest\n")
+    assert node.service.till._held == {}

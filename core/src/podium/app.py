@@ -85,7 +85,9 @@ class _Builder:
         signer = assembly.signer(settings)
         recipient = settings.account.recipient_bytes or signer.address
         public = assembly.public_server(settings, self.door)
+        stack.callback(public.close)
         admin = assembly.admin_server(settings, self.admin_door)
+        stack.callback(admin.close)
         service_uri = settings.node.advertised_uri(public.port)
         orchestrator_id = crypto.checksum_address(recipient) if any(recipient) else "offchain"
         telemetry = assembly.telemetry(settings, orchestrator_id)

@@ -194,3 +194,20 @@ async def test_refusal_by_a_plugin(world, fakes):
     world.spine.admitter = Nobody()
     with pytest.raises(CredentialsError, match=r"^blocked$"):
         await world.spine.admit(AdmitRequest(b"", "job"))
+
+
+async def test_a_bug_in_require_and_a_plugins_own_time_out_are_failures(world, fakes):
+    class Broken(fakes.pipeline):
+        def require(self, request):
+            raise KeyError("bug")
+
+    class Late(fakes.pipeline):
+        async def run(self, job, worker, meter):
+            raise TimeoutError("of its own")
+            yield
+
+    for pipeline in (Broken(), Late()):
+        with pytest.raises(JobFailed) as failed:
+            await world.run(b"x", pipeline=pipeline)
+        assert failed.value.public == "internal error"
+    assert [line.outcome for line in world.finished] == ["job_failed", "job_failed"]

@@ -39,7 +39,7 @@ async def test_off_chain_there_is_no_quote():
     till = Till(NoPayments(), make_till().book)
     assert await till.quote(SENDER, "session") is None
     assert not till.verifies
-    assert till.charge(Payment(SENDER), "session") == 0
+    assert till.charge(Payment(SENDER), "session").wei_per_unit == 0
 
 
 async def test_an_admission_can_make_a_session_free():
@@ -48,7 +48,7 @@ async def test_an_admission_can_make_a_session_free():
         till.charge(Payment(SENDER, expected_price=PriceInfo(5, 1)), "session")
     _, info = await till.quote(SENDER, "session", Price(0, "pixel"))
     assert info.wei_per_unit == 0
-    assert till.charge(Payment(SENDER, expected_price=PriceInfo(0, 1)), "session") == 0
+    assert till.charge(Payment(SENDER, expected_price=PriceInfo(0, 1)), "session").wei_per_unit == 0
     with pytest.raises(InsufficientBalance):
         till.charge(Payment(SENDER, expected_price=PriceInfo(0, 1)), "another")
 
@@ -62,3 +62,23 @@ async def test_a_failing_price_plugin_refuses():
         await till.quote(SENDER, "session")
     with pytest.raises(SenderError, match=r"^no price$"):
         till.charge(Payment(SENDER), "session")
+
+
+async def test_jobs_side_by_side_cannot_count_on_the_same_ticket():
+    till = make_till()
+    ledger = till.payments.ledger
+    ledger.credit(SENDER, "session", Fraction(2500), Fraction(5))
+    payment = Payment(SENDER, expected_price=PriceInfo(5, 1))
+    first, second = till.charge(payment, "session"), till.charge(payment, "session")
+    with pytest.raises(InsufficientBalance):
+        till.charge(payment, "session")
+    # What was billed is held no longer: 2500 - 600 billed - 400 and 1000 still held.
+    till.debit(SENDER, "session", Fraction(600))
+    first.spent(Fraction(600))
+    with pytest.raises(InsufficientBalance):
+        till.charge(payment, "session")
+    second.release()
+    second.release()
+    till.charge(payment, "session").release()
+    first.spent(Fraction(9999))
+    assert till._held == {}

@@ -101,3 +101,17 @@ async def test_idle_sessions_end_after_70_s_but_not_while_they_work():
     assert world.closed == ["a"]
     assert world.events[-1].reason == "idle"
     assert len(world.sessions) == 0
+
+
+async def test_a_session_ended_under_its_job_is_cleaned_up_after_it():
+    world = World()
+    session = world.sessions.open("a", SENDER)
+    async with world.sessions.turn(session):
+        await world.sessions.end("a")
+        assert world.closed == ["a"]
+    assert world.closed == ["a", "a"]
+    session = world.sessions.open("b", SENDER)
+    async with world.sessions.turn(session):
+        await world.sessions.end("b")
+        world.sessions.open("b", SENDER)
+    assert world.closed == ["a", "a", "b"], "opened again: what it holds is the new one's"

@@ -58,3 +58,13 @@ def test_foreign_and_changed_tokens_are_refused():
     ):
         with pytest.raises(CredentialsError, match=r"^invalid auth token$"):
             tokens.check(other)
+
+
+def test_the_parts_of_a_token_cannot_be_shifted():
+    tokens = Tokens(lambda: 1_700_000_000.0)
+    token = tokens.issue()
+    tail = token.expiration.to_bytes(4, "big")
+    moved = int.from_bytes(token.session_id[-1:].encode() + tail, "big")
+    shifted = AuthToken(token.token, token.session_id[:-1], moved)
+    with pytest.raises(CredentialsError, match=r"^invalid auth token$"):
+        tokens.authenticate(shifted)

@@ -38,7 +38,7 @@ def test_objects_expire():
     assert store.size_bytes == 0
 
 
-def test_memory_bound_drops_the_oldest_sessions_first():
+def test_memory_bound_drops_the_oldest_objects_first():
     _, store = make(limit_bytes=10)
     store.put("old", "a", "0.ts", b"x" * 6, "")
     store.put("new", "a", "0.ts", b"y" * 6, "")
@@ -85,10 +85,6 @@ def test_the_count_of_bytes_is_right_and_bounded(operations):
         else:
             now[0] += operation[1]
             store.sweep()
-        kept = sum(
-            len(o.data)
-            for s in store._sessions.values()
-            for ring in s.folders.values()
-            for o in ring.values()
-        )
+        kept = sum(len(stored.data) for stored in store._objects.values())
+        assert sum(map(len, store._rings.values())) == len(store._objects)
         assert store.size_bytes == kept <= 100

@@ -1,11 +1,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from podium.errors import WireError
 from podium.model import Capabilities, ModelConstraint
 from podium.wire import capabilities as caps
 from podium.wire.pb import lp_rpc_pb2 as pb
 
-BITS = st.frozensets(st.integers(0, 400))
+BITS = st.frozensets(st.integers(0, 255))
 
 
 # go-livepeer core/capabilities_test.go.
@@ -108,3 +109,13 @@ def test_wire_round_trip(bits, mandatories):
 def test_a_hostile_bitstring_is_cut():
     message = pb.Capabilities(bitstring=[2**64 - 1] * 5000)
     assert caps.from_pb(message).words == caps.MAX_WORDS + 1
+
+
+def test_a_hostile_list_of_models_is_refused():
+    message = pb.Capabilities()
+    for number in range(caps.MAX_CONSTRAINTS + 1):
+        message.constraints.PerCapability[27].models[str(number)].warm = True
+    with pytest.raises(WireError, match=r"^too many constraints$"):
+        caps.from_pb(message)
+    with pytest.raises(WireError):
+        caps.from_pb(pb.Capabilities(capacities=dict.fromkeys(range(1001), 1)))

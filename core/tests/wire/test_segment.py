@@ -157,3 +157,8 @@ def test_result_encoding(uri):
     assert not empty.HasField("info")
     bad = pb.TranscodeResult.FromString(segment.encode_failure(7, "OrchestratorBusy", info))
     assert (bad.error, bad.info.transcoder) == ("OrchestratorBusy", uri)
+
+
+def test_far_too_many_profiles_are_refused_before_they_are_read():
+    with pytest.raises(WireError, match=r"^too many profiles$"):
+        decode(fullProfiles=[pb.VideoProfile()] * 33)

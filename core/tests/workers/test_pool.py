@@ -122,3 +122,20 @@ async def test_degraded_workers_come_last(start, fakes):
         assert first is fit
         async with pool.lease("fake", NEEDS, "b") as second:
             assert second is tired
+
+
+async def test_a_workers_bugs_end_neither_the_start_nor_the_session(start, fakes):
+    broken = fakes.worker("broken", start_error=OSError("no device"))
+    good = fakes.worker("good")
+
+    async def fail(session_id):
+        raise RuntimeError("bug")
+
+    good.end_session = fail
+    pool, events = await start(broken, good)
+    assert pool.up == [good]
+    assert any("no device" in e.reason for e in events)
+    async with pool.lease("fake", NEEDS, "a"):
+        pass
+    await pool.end_session("a")
+    assert "bug" in events[-1].reason

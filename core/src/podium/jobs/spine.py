@@ -30,7 +30,7 @@ from podium.errors import CredentialsError, PodiumError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from podium_hookspecs import Event, Job, Output, Pipeline, Worker
+    from podium_hookspecs import Event, Job, Output, Pipeline, Requirements, Worker
 
     from podium.sessions.registry import Sessions
     from podium.workers.pool import WorkerPool
@@ -66,11 +66,13 @@ class Billing:
         sender: 20-byte address.
         key: The balance's key: the session's ID for segments.
         wei_per_unit: Exact; 0 when nothing is charged.
+        spent: Told each debit, so that what is held for the job shrinks with it.
     """
 
     sender: bytes
     key: str
     wei_per_unit: Fraction
+    spent: Callable[[Fraction], None] = field(default=lambda _: None, eq=False, repr=False)
 
 
 @define
@@ -88,6 +90,7 @@ class JobMeter:
         if self.billing.wei_per_unit:
             cost = self.billing.wei_per_unit * units.amount
             self.debits.debit(self.billing.sender, self.billing.key, cost)
+            self.billing.spent(cost)
 
     @property
     def total(self) -> Units:
@@ -173,8 +176,9 @@ class Spine:
         meter = JobMeter(pipeline.unit, billing, self.debits)
         record = _Record(attributes=dict(labels or {}))
         try:
+            needs = _required(pipeline, job.request)
             async with asyncio.timeout(job.timeout_s):
-                await self._in_turn(job, pipeline, meter, record, deliver)
+                await self._in_turn(job, pipeline, needs, meter, record, deliver)
         except TimeoutError as error:
             late = JobTimeout(f"not done within {job.timeout_s:g} s", public=TOO_LONG)
             record.outcome, record.detail = late.code, str(late)
@@ -189,10 +193,15 @@ class Spine:
             self._settle(job, meter, record, media_duration_s)
 
     async def _in_turn(
-        self, job: Job, pipeline: Pipeline, meter: JobMeter, record: _Record, deliver: Deliver
+        self,
+        job: Job,
+        pipeline: Pipeline,
+        needs: Requirements,
+        meter: JobMeter,
+        record: _Record,
+        deliver: Deliver,
     ) -> None:
         """Run the job when its session's turn comes; on another worker if one is lost early."""
-        needs = pipeline.require(job.request)
         asked_s = self.monotonic()
         async with self.sessions.turn(self.sessions.open(job.session_id, job.sender)):
             for attempt in range(1, ATTEMPTS + 1):
@@ -237,6 +246,16 @@ class Spine:
         )
 
 
+def _required(pipeline: Pipeline, request: object) -> Requirements:
+    """Ask a pipeline what a request needs; its unforeseen error fails the job, not the node."""
+    try:
+        return pipeline.require(request)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise JobFailed(f"{type(error).__name__}: {error}", public=INTERNAL) from error
+
+
 async def _run_on(
     worker: Worker,
     job: Job,
@@ -256,9 +275,9 @@ async def _run_on(
                 finished = True
                 record.attributes.update(output.attributes)
             await deliver(output)
-    except (PluginError, PodiumError, TimeoutError):
+    except (PluginError, PodiumError):
         raise
-    except Exception as error:
+    except Exception as error:  # a TimeoutError here is the plugin's own: ours comes as a cancel
         raise JobFailed(f"{type(error).__name__}: {error}", public=INTERNAL) from error
     finally:
         close = getattr(outputs, "aclose", None)

@@ -7,6 +7,7 @@ parameters are bound to the very price that is quoted beside them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -15,8 +16,6 @@ from podium_hookspecs import PluginError, PriceRequest
 from podium.errors import SenderError
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from podium_hookspecs import Price
 
     from podium.model import PriceInfo
@@ -33,6 +32,44 @@ def _request(sender: bytes) -> PriceRequest:
     return PriceRequest(sender, H264)
 
 
+@define(eq=False)
+class Hold:
+    """What is set aside of a balance for one job, until it is billed or over.
+
+    Attributes:
+        wei_per_unit: What the job is billed at; 0 when nothing is charged.
+        left: Wei still set aside.
+    """
+
+    _held: dict[tuple[bytes, str], Fraction]
+    _account: tuple[bytes, str]
+    wei_per_unit: Fraction
+    left: Fraction
+
+    def take(self) -> None:
+        """Set it aside."""
+        if self.left:
+            self._held[self._account] = self._held.get(self._account, Fraction(0)) + self.left
+
+    def spent(self, amount: Fraction) -> None:
+        """Set aside less by what the job was billed."""
+        self._free(min(amount, self.left))
+
+    def release(self) -> None:
+        """Set nothing aside any more; safe to call twice."""
+        self._free(self.left)
+
+    def _free(self, amount: Fraction) -> None:
+        if not amount:
+            return
+        self.left -= amount
+        rest = self._held[self._account] - amount
+        if rest:
+            self._held[self._account] = rest
+        else:
+            del self._held[self._account]
+
+
 @define
 class Till:
     """Quotes, takes payments, and says what work is billed at.
@@ -44,6 +81,7 @@ class Till:
 
     payments: Payments
     book: PriceBook
+    _held: dict[tuple[bytes, str], Fraction] = field(factory=dict)
     _admitted: OrderedDict[tuple[bytes, str], Price] = field(factory=OrderedDict)
 
     @property
@@ -91,8 +129,12 @@ class Till:
         """
         await self.payments.receive(payment, key)
 
-    def charge(self, payment: Payment, key: str) -> Fraction:
-        """Check that a job under a payment is covered; return wei per unit to debit.
+    def charge(self, payment: Payment, key: str) -> Hold:
+        """Check that a job under a payment is covered, and hold one ticket's value for it.
+
+        Jobs that wait side by side cannot all count on the same ticket. What a job has been
+        billed is held no longer, so a gateway's parallel segments, each with tickets of its
+        own, do not stand in each other's way.
 
         Raises:
             PaymentError: ``Insufficient balance``, or a price that was never agreed.
@@ -104,7 +146,11 @@ class Till:
                 quoted = self.book.base(_request(payment.sender), admitted)
             except PluginError as error:
                 raise SenderError(error.public) from error
-        return self.payments.charge(payment, key, quoted)
+        account = (payment.sender, key)
+        rate = self.payments.charge(payment, key, quoted, self._held.get(account, Fraction(0)))
+        hold = Hold(self._held, account, rate, Fraction(self.payments.ticket_ev if rate else 0))
+        hold.take()
+        return hold
 
     def debit(self, sender: bytes, key: str, amount: Fraction) -> None:
         """Take exact wei for metered work."""

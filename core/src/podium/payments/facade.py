@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from podium.wire.payment import Payment, TicketParams
 
 
+NOTHING = Fraction(0)
+
+
 class Payments(Protocol):
     """What the web layer and the jobs need of payments."""
 
@@ -62,7 +65,13 @@ class Payments(Protocol):
             StoreError: winners could not be kept; nothing was credited.
         """
 
-    def charge(self, payment: Payment, key: str, quoted: Fraction) -> Fraction:
+    @property
+    def ticket_ev(self) -> int:
+        """Wei that must be there for a job to begin: one ticket's expected value."""
+
+    def charge(
+        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+    ) -> Fraction:
         """Check that work under a payment is covered; call it after :meth:`receive`.
 
         Args:
@@ -70,6 +79,7 @@ class Payments(Protocol):
             key: The key of the work.
             quoted: What we ask this sender for this key now, wei per unit (the fixed price
                 where there is one).
+            held: Wei of the balance that other jobs in hand have not used yet.
 
         Returns:
             Wei per unit to debit; 0 where nothing is charged.
@@ -96,6 +106,7 @@ class NoPayments:
     """No recipient: payments are accepted and ignored, balances suffice."""
 
     charges: bool = field(default=False, init=False)
+    ticket_ev: int = field(default=0, init=False)
 
     async def offer(self, sender: bytes, price: Fraction) -> TicketParams | None:
         """Offer nothing."""
@@ -109,7 +120,9 @@ class NoPayments:
         """Accept and ignore."""
         return Receipt()
 
-    def charge(self, payment: Payment, key: str, quoted: Fraction) -> Fraction:
+    def charge(
+        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+    ) -> Fraction:
         """Charge nothing."""
         return Fraction(0)
 
@@ -184,14 +197,22 @@ class TicketPayments:
             raise
         return receipt
 
-    def charge(self, payment: Payment, key: str, quoted: Fraction) -> Fraction:
+    @property
+    def ticket_ev(self) -> int:
+        """See :attr:`Payments.ticket_ev`."""
+        return self.settings.ticket_ev
+
+    def charge(
+        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+    ) -> Fraction:
         """See :meth:`Payments.charge`."""
+        balance = self.ledger.balance(payment.sender, key)
         try:
             return billed_price(
                 payment,
                 quoted=quoted,
                 fixed=self.ledger.fixed_price(payment.sender, key),
-                balance=self.ledger.balance(payment.sender, key),
+                balance=None if balance is None else balance - held,
                 ticket_ev=self.settings.ticket_ev,
             )
         except PaymentError as error:

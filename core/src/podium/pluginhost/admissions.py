@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LIMIT = 10_000
 """Answers kept; the one unused for longest goes first."""
 
-Key = tuple[bytes, str, frozenset[int] | None, str | None]
+Key = tuple[bytes, str, int | None, str | None]
 
 
 @define
@@ -45,4 +45,6 @@ class AdmissionCache:
 
 
 def _key(request: AdmitRequest) -> Key:
-    return request.sender, request.stage, request.capabilities, request.model
+    bits = request.capabilities
+    packed = None if bits is None else sum(1 << bit for bit in bits)
+    return request.sender, request.stage, packed, request.model

@@ -115,6 +115,9 @@ class Sessions:
         finally:
             session.pending -= 1
             session.last_used_s = self._monotonic()
+            if not session.pending and session.id not in self._open:
+                # It was ended under its jobs: what they left behind goes too.
+                await self._on_close(session.id)
 
     async def end(self, session_id: str, reason: str = "ended") -> bool:
         """Close a session and free what was kept for it; False when it was not open."""

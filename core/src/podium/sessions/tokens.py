@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 SECRET_BYTES = 32
 SESSION_ID_BYTES = 4
+CLOCK_SLACK_S = 60
+"""How far the clock may be set back without making good tokens bad."""
+
+_SESSION_ID = re.compile(r"[0-9a-f]{8}")
 
 
 def token_bytes(secret: bytes, session_id: str, expiration: int) -> bytes:
@@ -49,10 +54,17 @@ class Tokens:
         """
         if token is None:
             raise CredentialsError("missing auth token")
+        self._check_form(token)
         expected = token_bytes(self._secret, token.session_id, token.expiration)
         if not hmac.compare_digest(expected, token.token):
             raise CredentialsError("invalid auth token")
         return token
+
+    def _check_form(self, token: AuthToken) -> None:
+        """Refuse what we never issue: the HMAC has no separator, so its parts could be shifted."""
+        latest = self._now() + TOKEN_TTL_S + CLOCK_SLACK_S
+        if not _SESSION_ID.fullmatch(token.session_id) or not 0 < token.expiration <= latest:
+            raise CredentialsError("invalid auth token")
 
     def check(self, token: AuthToken | None) -> AuthToken:
         """Check that we issued a token and that it has not expired.

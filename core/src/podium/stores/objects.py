@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from podium.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    _Key = tuple[str, str, str]
 
 OBJECTS_PER_FOLDER = 12
 """A session's folder is a ring of so many objects, as in the reference."""
@@ -25,18 +27,11 @@ class StoredObject:
     expires_s: float
 
 
-@define
-class _SessionObjects:
-    """A session's folders; each maps file name to object, oldest first."""
-
-    folders: dict[str, OrderedDict[str, StoredObject]] = field(factory=dict)
-
-
 class ObjectStore:
     """Bounded three ways: objects per folder, their age, and bytes in all.
 
-    When the bytes run out the oldest sessions' objects go first: gateways fetch
-    a result within seconds, and a lost one costs them a retry, not us the node.
+    When the bytes run out the oldest objects go first: gateways fetch a result
+    within seconds, and a lost one costs them a retry, not us the node.
 
     Args:
         limit_bytes: All objects together.
@@ -57,7 +52,9 @@ class ObjectStore:
         self._ttl_s = ttl_s
         self._monotonic = monotonic
         self._per_folder = objects_per_folder
-        self._sessions: OrderedDict[str, _SessionObjects] = OrderedDict()
+        self._objects: OrderedDict[_Key, StoredObject] = OrderedDict()
+        self._rings: dict[tuple[str, str], OrderedDict[str, None]] = {}
+        self._folders: dict[str, set[str]] = {}
         self.size_bytes = 0
 
     def put(self, session_id: str, folder: str, name: str, data: bytes, content_type: str) -> None:
@@ -69,51 +66,49 @@ class ObjectStore:
         if len(data) > self._limit_bytes:
             msg = f"a result of {len(data)} bytes exceeds storage.memory_limit_mb"
             raise StoreError(msg)
-        session = self._sessions.setdefault(session_id, _SessionObjects())
-        self._sessions.move_to_end(session_id)
-        ring = session.folders.setdefault(folder, OrderedDict())
-        self._forget(ring.pop(name, None))
-        while len(ring) >= self._per_folder:
-            self._forget(ring.popitem(last=False)[1])
-        ring[name] = StoredObject(data, content_type, self._monotonic() + self._ttl_s)
+        self._forget((session_id, folder, name))
+        ring = self._rings.setdefault((session_id, folder), OrderedDict())
+        self._folders.setdefault(session_id, set()).add(folder)
+        ring[name] = None
+        expires_s = self._monotonic() + self._ttl_s
+        self._objects[session_id, folder, name] = StoredObject(data, content_type, expires_s)
         self.size_bytes += len(data)
-        self._shrink()
+        if len(ring) > self._per_folder:
+            self._forget((session_id, folder, next(iter(ring))))
+        while self.size_bytes > self._limit_bytes:
+            self._forget(next(iter(self._objects)))
 
     def get(self, session_id: str, folder: str, name: str) -> StoredObject | None:
         """Return an object that has not expired."""
-        session = self._sessions.get(session_id)
-        ring = session.folders.get(folder) if session else None
-        found = ring.get(name) if ring else None
+        found = self._objects.get((session_id, folder, name))
         return found if found and found.expires_s > self._monotonic() else None
 
     def end_session(self, session_id: str) -> None:
         """Drop all objects of a session."""
-        session = self._sessions.pop(session_id, None)
-        for ring in session.folders.values() if session else ():
-            for stored in ring.values():
-                self._forget(stored)
+        for folder in tuple(self._folders.get(session_id, ())):
+            for name in tuple(self._rings[session_id, folder]):
+                self._forget((session_id, folder, name))
 
     def sweep(self) -> None:
         """Drop what has expired."""
         now = self._monotonic()
-        for session_id, session in list(self._sessions.items()):
-            for folder, ring in list(session.folders.items()):
-                for name in [n for n, stored in ring.items() if stored.expires_s <= now]:
-                    self._forget(ring.pop(name))
-                if not ring:
-                    del session.folders[folder]
-            if not session.folders:
-                del self._sessions[session_id]
+        while self._objects:
+            key, oldest = next(iter(self._objects.items()))
+            if oldest.expires_s > now:
+                return
+            self._forget(key)
 
-    def _shrink(self) -> None:
-        while self.size_bytes > self._limit_bytes:
-            session_id, session = next(iter(self._sessions.items()))
-            ring = next((ring for ring in session.folders.values() if ring), None)
-            if ring is None:
-                del self._sessions[session_id]
-            else:
-                self._forget(ring.popitem(last=False)[1])
-
-    def _forget(self, stored: StoredObject | None) -> None:
-        if stored is not None:
-            self.size_bytes -= len(stored.data)
+    def _forget(self, key: _Key) -> None:
+        stored = self._objects.pop(key, None)
+        if stored is None:
+            return
+        self.size_bytes -= len(stored.data)
+        session_id, folder, name = key
+        ring = self._rings[session_id, folder]
+        del ring[name]
+        if not ring:
+            del self._rings[session_id, folder]
+            folders = self._folders[session_id]
+            folders.discard(folder)
+            if not folders:
+                del self._folders[session_id]

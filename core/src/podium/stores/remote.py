@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
 import httpx
@@ -18,7 +19,7 @@ from attrs import frozen
 from podium.errors import PodiumError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from podium.model import UploadTarget
 
@@ -79,20 +80,20 @@ class Guard:
         """
         try:
             url = httpx.URL(text)
-            port = url.port or (443 if url.scheme == "https" else 80)
-        except httpx.InvalidURL as error:
+            host, port = url.host, url.port or (443 if url.scheme == "https" else 80)
+        except (httpx.InvalidURL, ValueError) as error:  # odd IDNA names are ValueErrors
             raise RemoteStorageError("not a URL") from error
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo or port > MAX_PORT:
+        if url.scheme not in ("http", "https") or not host or url.userinfo or port > MAX_PORT:
             raise RemoteStorageError("only http and https URLs without credentials are read")
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
             raise RemoteStorageError("host not found") from error
         addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(self.permits(address) for address in addresses):
             raise RemoteStorageError("the URL points at an address that is not public")
-        return Route(url, url.host, addresses[0])
+        return Route(url, host, addresses[0])
 
 
 class RemoteStorage:
@@ -107,22 +108,21 @@ class RemoteStorage:
         # Peers do not verify certificates in this protocol: bodies are checked by hash.
         self._client = httpx.AsyncClient(verify=False, trust_env=False)
 
-    async def read(self, uri: str) -> AsyncIterator[bytes]:
-        """Yield the bytes behind a URI; at most 4 s in all.
+    async def read(self, uri: str, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Pass on the bytes behind a URI, piece by piece; at most 4 s in all.
 
         Raises:
             RemoteStorageError: refused by the guard, not answered, or not answered with 200.
         """
         try:
             async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
-                async for piece in self._read(uri):
-                    yield piece
+                await self._read(uri, write)
         except TimeoutError as error:
             raise RemoteStorageError("the download took too long") from error
         except httpx.HTTPError as error:
             raise RemoteStorageError("the download failed") from error
 
-    async def _read(self, uri: str) -> AsyncIterator[bytes]:
+    async def _read(self, uri: str, write: Callable[[bytes], Awaitable[None]]) -> None:
         for _ in range(MAX_REDIRECTS + 1):
             route = await self._guard.route(uri)
             request = self._client.build_request(
@@ -134,9 +134,9 @@ class RemoteStorage:
                     if response.status_code != httpx.codes.OK:
                         raise RemoteStorageError(f"the URI answered {response.status_code}")
                     async for piece in response.aiter_bytes():
-                        yield piece
+                        await write(piece)
                     return
-                uri = urljoin(str(route.url), response.headers.get("location", ""))
+                uri = _redirected(route, response)
             finally:
                 await response.aclose()
         raise RemoteStorageError("too many redirects")
@@ -146,30 +146,55 @@ class RemoteStorage:
     ) -> str:
         """Put an object into a gateway's bucket by a form upload; return its URL.
 
+        At most 10 s in all.
+
         Raises:
-            RemoteStorageError: refused by the guard or by the bucket.
+            RemoteStorageError: refused by the guard or by the bucket, or too slow.
         """
-        route = await self._guard.route(target.host)
         prefix = f"{target.key}/{folder}/" if folder else f"{target.key}/"
+        form = _form(target, prefix, content_type)
         try:
-            response = await self._client.post(
-                route.target,
-                headers=route.headers,
-                data=_form(target, prefix, content_type),
-                files={"file": (name, data, content_type)},
-                timeout=UPLOAD_TIMEOUT_S,
-                extensions={"sni_hostname": route.host},
-            )
+            async with asyncio.timeout(UPLOAD_TIMEOUT_S):
+                await self._post(target.host, form, (name, data, content_type))
+        except TimeoutError as error:
+            raise RemoteStorageError("the upload took too long") from error
         except httpx.HTTPError as error:
             raise RemoteStorageError("the upload failed") from error
-        # The bucket's silence is its consent: any body explains a refusal.
-        if not response.is_success or response.content:
-            raise RemoteStorageError(f"the upload was refused with {response.status_code}")
         return f"{target.host.rstrip('/')}/{prefix}{name}"
+
+    async def _post(self, url: str, form: dict[str, str], file: tuple[str, bytes, str]) -> None:
+        route = await self._guard.route(url)
+        answer = self._client.stream(
+            "POST",
+            route.target,
+            headers=route.headers,
+            data=form,
+            files={"file": file},
+            timeout=UPLOAD_TIMEOUT_S,
+            extensions={"sni_hostname": route.host},
+        )
+        async with answer as response:
+            # The bucket's silence is its consent: any body explains a refusal, and is not read.
+            refused = not response.is_success
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as pieces:
+                async for piece in pieces:
+                    refused = refused or bool(piece)
+                    if refused:
+                        break
+        if refused:
+            raise RemoteStorageError(f"the upload was refused with {response.status_code}")
 
     async def close(self) -> None:
         """Close idle connections."""
         await self._client.aclose()
+
+
+def _redirected(route: Route, response: httpx.Response) -> str:
+    try:
+        location: str = response.headers.get("location", "")
+        return urljoin(str(route.url), location)
+    except ValueError as error:
+        raise RemoteStorageError("a redirect leads nowhere") from error
 
 
 def _form(target: UploadTarget, prefix: str, content_type: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from podium_hookspecs import Event, Output, Pipeline
+    from podium_hookspecs import Event, Output, Pipeline, Profile
 
+    from podium.jobs.till import Hold
     from podium.model import AuthToken, UploadTarget
     from podium.stores.objects import ObjectStore
     from podium.stores.remote import RemoteStorage
@@ -57,6 +59,7 @@ URI_BODY_TIMEOUT_S = 8.0
 MIN_JOB_TIMEOUT_S = 8.0
 JOB_TIMEOUT_PER_DURATION = 4
 HASH_HERE_BYTES = 32 * 1024
+MAX_LABEL_CHARS = 64
 H264 = 0
 TRANSCODE = "transcode"
 
@@ -87,11 +90,18 @@ class Accepted:
     token: AuthToken
     info: bytes
     job_id: str
+    hold: Hold
 
     @property
     def sender(self) -> bytes:
         """20-byte address."""
         return self.payment.sender
+
+    @property
+    def billing(self) -> Billing:
+        """Whose balance the job is taken from, and at which price."""
+        hold = self.hold
+        return Billing(self.sender, self.token.session_id, hold.wei_per_unit, hold.spent)
 
 
 @frozen
@@ -136,36 +146,33 @@ class SegmentFaces:
 
     async def segment(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer POST /segment."""
-        body = None
-        try:
-            accepted, billing = await self._accept(scope)
-            body = SpooledBody(
-                self.executor,
-                self.budget,
-                limit_bytes=self.settings.limit_bytes,
-                folder=self.settings.spool_dir,
-            )
-            await self._read(scope, receive, accepted, body)
-        except PodiumError as error:
-            if body is not None:
-                await body.close()
-            await send_error(send, error)
-            return
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                accepted = await self._accept(scope)
+                stack.callback(accepted.hold.release)
+                body = SpooledBody(
+                    self.executor,
+                    self.budget,
+                    limit_bytes=self.settings.limit_bytes,
+                    folder=self.settings.spool_dir,
+                )
+                stack.push_async_callback(body.close)
+                await self._read(scope, receive, accepted, body)
+            except PodiumError as error:
+                await send_error(send, error)
+                return
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            reply = await while_connected(receive, self._transcode(accepted, billing, body))
-        finally:
-            await body.close()
+            reply = await while_connected(receive, self._transcode(accepted, body))
         if reply is not None:
             await send({"type": "http.response.body", "body": reply})
 
-    async def _accept(self, scope: Scope) -> tuple[Accepted, Billing]:
+    async def _accept(self, scope: Scope) -> Accepted:
         """Do every check that needs no body, in the reference's order, and take the payment."""
         credentials, payment, token = await self._check_headers(scope)
         info = await self.service.info(payment.sender, token, token.session_id)
         await self.service.till.receive(payment, token.session_id)
-        rate = self.service.till.charge(payment, token.session_id)
+        hold = self.service.till.charge(payment, token.session_id)
         job_id = f"{token.session_id}-{credentials.seq}-{secrets.token_hex(4)}"
         self.on_event(
             JobReceived(
@@ -177,8 +184,7 @@ class SegmentFaces:
                 credentials.manifest_key,
             )
         )
-        accepted = Accepted(credentials, payment, token, info, job_id)
-        return accepted, Billing(payment.sender, token.session_id, rate)
+        return Accepted(credentials, payment, token, info, job_id, hold)
 
     async def _check_headers(self, scope: Scope) -> tuple[SegmentCredentials, Payment, AuthToken]:
         payment = decode_payment(header(scope, b"livepeer-payment"))
@@ -212,8 +218,7 @@ class SegmentFaces:
         if header(scope, b"content-type") == URI_BODY:
             named = _Uri()
             await read_body(receive, named.write, stall_timeout_s)
-            async for piece in self.remote.read(named.text):
-                await body.write(piece)
+            await self.remote.read(named.text, body.write)
         else:
             await read_body(receive, body.write, stall_timeout_s)
         if await body.keccak256() != accepted.credentials.hash:
@@ -223,7 +228,7 @@ class SegmentFaces:
             JobBodyRead(accepted.job_id, accepted.token.session_id, body.size_bytes, seconds)
         )
 
-    async def _transcode(self, accepted: Accepted, billing: Billing, body: SpooledBody) -> bytes:
+    async def _transcode(self, accepted: Accepted, body: SpooledBody) -> bytes:
         """Run the job and encode its result; every failure is an answer too."""
         credentials, info = accepted.credentials, accepted.info
         collected = _Collected(len(credentials.profiles))
@@ -233,10 +238,10 @@ class SegmentFaces:
             await self.service.spine.run(
                 self._job(accepted, body),
                 self.pipeline,
-                billing,
+                accepted.billing,
                 collected.take,
                 media_duration_s=credentials.duration_ms / 1000,
-                labels={"profiles": ",".join(sorted(p.name for p in credentials.profiles))},
+                labels={"profiles": _label(credentials.profiles)},
             )
             videos = collected.videos()
             urls = await self._store(accepted, collected)
@@ -329,6 +334,11 @@ class _Uri:
     def text(self) -> str:
         """The URI."""
         return self._read.decode(errors="replace").strip()
+
+
+def _label(profiles: Sequence[Profile]) -> str:
+    """Name a job's profiles for logs and metrics; peers choose the names, we their length."""
+    return ",".join(sorted(profile.name[:MAX_LABEL_CHARS] for profile in profiles))
 
 
 class _Collected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from podium.errors import WireError
 from podium.model import Capabilities, ModelConstraint
 from podium.wire.pb import lp_rpc_pb2 as pb
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 WORD_BITS = 64
-MAX_WORDS = 64
+MAX_WORDS = 4
 """Words that are read of a peer's bitstring; a longer one never fits ours anyway."""
+
+MAX_CONSTRAINTS = 1000
+"""Models and counts that are read of a peer's set."""
 
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+].*)?", re.ASCII)
 
@@ -39,7 +43,17 @@ def words_to_bits(words: Iterable[int]) -> frozenset[int]:
 
 
 def from_pb(message: pb.Capabilities) -> Capabilities:
-    """Read a peer's set."""
+    """Read a peer's set.
+
+    Raises:
+        WireError: it names more models or counts than any node has.
+    """
+    per_capability = message.constraints.PerCapability
+    named = len(message.capacities) + len(per_capability)
+    if named > MAX_CONSTRAINTS or (
+        sum(len(entry.models) for entry in per_capability.values()) > MAX_CONSTRAINTS
+    ):
+        raise WireError("too many constraints")
     words = message.bitstring[: MAX_WORDS + 1]
     return Capabilities(
         bits=words_to_bits(words),
@@ -50,7 +64,7 @@ def from_pb(message: pb.Capabilities) -> Capabilities:
         min_version=message.constraints.minVersion,
         models={
             number: {name: _constraint(entry) for name, entry in constraints.models.items()}
-            for number, constraints in message.constraints.PerCapability.items()
+            for number, constraints in per_capability.items()
         },
     )
 

@@ -20,9 +20,13 @@ from podium.wire.pb import lp_rpc_pb2 as pb
 _WELL_FORMED = re.compile(
     rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII
 )
-_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_LETTERS = re.compile(rb"[A-Za-z0-9+/\r\n]*", re.ASCII)
 _NEWLINES = frozenset(b"\r\n")
 _PAD = ord("=")
+
+
+MAX_TICKETS = 1200
+"""Tickets of one payment; parameters take 600, and whatever is sent costs time to refuse."""
 
 
 class Base64Error(WireError):
@@ -135,7 +139,13 @@ def encode_payment(payment: Payment) -> str:
 
 
 def payment_from_pb(message: pb.Payment) -> Payment:
-    """Read a protobuf message; every message gives a payment."""
+    """Read a protobuf message; every message gives a payment.
+
+    Raises:
+        PaymentDecodeError: more tickets than one set of parameters can ever take.
+    """
+    if len(message.ticket_sender_params) > MAX_TICKETS:
+        raise PaymentDecodeError(f"protobuf unmarshal error: more than {MAX_TICKETS} tickets")
     return Payment(
         sender=_right(message.sender, 20),
         ticket_params=(
@@ -243,19 +253,17 @@ def go_base64decode(text: str) -> bytes:
 
 def _check_base64(raw: bytes) -> None:
     """Walk the input as Go's decodeQuantum does; raise with its offset."""
-    at, in_quantum = 0, 0
-    while at < len(raw):
-        byte = raw[at]
-        if byte in _ALPHABET:
-            in_quantum = (in_quantum + 1) % 4
-        elif byte == _PAD and in_quantum >= 2:
-            _check_padding(raw, at, in_quantum)
-            return
-        elif byte not in _NEWLINES:
-            raise _illegal(at)
-        at += 1
-    if in_quantum:
-        raise _illegal(at - in_quantum)
+    # A line end inside a quantum makes Go's offset count it; runs of both are skipped in C.
+    run = _LETTERS.match(raw)
+    at = run.end() if run else 0
+    in_quantum = (at - sum(raw.count(end, 0, at) for end in _NEWLINES)) % 4
+    if at == len(raw):
+        if in_quantum:
+            raise _illegal(at - in_quantum)
+    elif raw[at] == _PAD and in_quantum >= 2:
+        _check_padding(raw, at, in_quantum)
+    else:
+        raise _illegal(at)
 
 
 def _check_padding(raw: bytes, at: int, in_quantum: int) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HASH_BYTES = 32
+MAX_PROFILES = 32
+"""Profiles that are read; transcoders refuse more than 10 in words of their own."""
+
 _INFO_KEY = b"\x82\x01"
 """Key of ``TranscodeResult.info``: field 16, with a length."""
 
@@ -150,8 +153,10 @@ def decode_profiles(messages: Sequence[pb.VideoProfile]) -> tuple[Profile, ...]:
     """Convert the requested renditions (wire-video 5.2); depth and chroma are always 8-bit 4:2:0.
 
     Raises:
-        WireError: an enumeration value that no version knows.
+        WireError: an enumeration value that no version knows, or far too many profiles.
     """
+    if len(messages) > MAX_PROFILES:
+        raise WireError("too many profiles")
     return tuple(_profile(message) for message in messages)
 
 

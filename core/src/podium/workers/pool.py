@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 FIRST_REPORT_TIMEOUT_S = 5.0
+END_SESSION_TIMEOUT_S = 5.0
 REMEMBERED_SESSIONS = 10_000
 """Sessions whose worker is remembered; the least recent is forgotten first."""
 
@@ -99,6 +100,10 @@ class WorkerPool:
             return
         except TimeoutError:
             await self._set_health(member, Health(WorkerState.DOWN, "did not start within 60 s"))
+            return
+        except Exception as error:  # noqa: BLE001  a plugin's bug ends its worker, not the node
+            reason = f"did not start: {type(error).__name__}: {error}"
+            await self._set_health(member, Health(WorkerState.DOWN, reason))
             return
         first = asyncio.Event()
         member.watcher = asyncio.create_task(self._watch(member, first))
@@ -198,8 +203,14 @@ class WorkerPool:
     async def end_session(self, session_id: str) -> None:
         """Tell the session's worker that it is over."""
         member = self._sticky.pop(session_id, None)
-        if member is not None:
-            await member.worker.end_session(session_id)
+        if member is None:
+            return
+        try:
+            async with asyncio.timeout(END_SESSION_TIMEOUT_S):
+                await member.worker.end_session(session_id)
+        except Exception as error:  # noqa: BLE001  a plugin's bug must not keep sessions open
+            reason = f"end_session failed: {type(error).__name__}: {error}"
+            await self._set_health(member, Health(WorkerState.DEGRADED, reason))
 
     async def close(self) -> None:
         """Stop all workers."""
