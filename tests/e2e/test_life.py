@@ -222,3 +222,26 @@ async def test_a_service_uri_that_leads_nowhere_is_a_warning(tmp_path):
     process.process.send_signal(signal.SIGTERM)
     code, _, _ = await process.ended()
     assert code == 0
+
+
+async def test_two_nodes_do_not_share_a_data_folder(process):
+    await process.start()
+    (process.folder / "two").mkdir()
+    other = Process(process.folder / "two")
+    text = CONFIG.replace('data_dir = "{dir}/data"', f'data_dir = "{process.folder}/data"')
+    other.config.write_text(text.format(dir=other.folder, port=other.port, admin=other.admin_port))
+    code, _, err = await other.run("serve")
+    assert code == 1
+    assert "another node uses" in err
+    assert "Traceback" not in err
+
+
+async def test_a_log_whose_reader_is_gone_costs_no_job(world, process, segment):
+    await process.start()
+    process.process._transport.get_pipe_transport(2).close()
+    sender = await world.sender(process.node)
+    for seq in range(2):
+        result = await sender.result(segment, seq=seq)
+        assert result.WhichOneof("result") == "data"
+    process.process.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(process.process.wait(), 30)

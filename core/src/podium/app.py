@@ -81,7 +81,7 @@ class _Builder:
     async def build(self) -> Node:
         """Bind, load, start, serve: in the order in which a problem is cheapest to find."""
         settings, stack = self.settings, self.stack
-        assembly.make_folder(settings.node.data_dir)
+        stack.enter_context(assembly.data_folder(settings.node.data_dir))
         signer = assembly.signer(settings)
         recipient = settings.account.recipient_bytes or signer.address
         public = assembly.public_server(settings, self.door)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from podium.telemetry.metrics import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+    from typing import BinaryIO
 
     from podium_hookspecs import AsgiApp, Event
     from structlog.typing import FilteringBoundLogger
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from podium.listener import PodiumServer
     from podium.payments import Broker, Clock, GasPrice, Payments
     from podium.stores.sqlite import Database
+
+
+LOCK_FILE = "lock"
 
 
 @frozen(kw_only=True)
@@ -71,13 +76,28 @@ class Overrides:
     allowed_networks: tuple[str, ...] = ()
 
 
-def make_folder(folder: Path) -> None:
-    """Make the data folder, for its owner only."""
+def data_folder(folder: Path) -> BinaryIO:
+    """Make the data folder, for its owner only, and take it: one node uses it at a time.
+
+    Returns:
+        The open lock; closing it, or the end of the process, lets go.
+
+    Raises:
+        StartupError: it cannot be made, or another node has it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / LOCK_FILE).open("ab")
     except OSError as error:
-        msg = f"cannot make the data folder {folder}: {error.strerror}; set node.data_dir"
+        msg = f"cannot use the data folder {folder}: {error.strerror}; set node.data_dir"
         raise StartupError(msg) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        msg = f"another node uses {folder}: stop it, or set another node.data_dir"
+        raise StartupError(msg) from error
+    return lock
 
 
 def signer(settings: Settings) -> Signer:

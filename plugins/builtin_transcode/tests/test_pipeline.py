@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from attrs import define
 from podium_hookspecs import (
     BadInput,
     BudgetExhausted,
@@ -23,7 +24,14 @@ from podium_hookspecs import (
 )
 from podium_transcode import plugin
 from podium_transcode.config import TranscodeConfig
-from podium_transcode.devices import Balancer, choose_devices, parse_gpus, session_cost
+from podium_transcode.devices import (
+    MAX_PINS,
+    PIN_IDLE_S,
+    Balancer,
+    choose_devices,
+    parse_gpus,
+    session_cost,
+)
 
 
 def request(*profiles, duration_ms=2000, **more):
@@ -89,6 +97,19 @@ def test_requirements(kit, pipeline):
 def test_session_cost_has_the_reference_value(kit):
     profiles = [kit.profile(fps=fps) for fps in (Fraction(1), None, Fraction(30000, 1001))]
     assert session_cost(profiles) == 2211840
+
+
+@pytest.mark.parametrize("size", [(-(2**31), 2**31 - 1), (-5, -5), (0, 0), (2**31 - 1, 2**31 - 1)])
+def test_a_mad_size_makes_no_device_look_idle_or_full(kit, pipeline, size):
+    mad = kit.profile(width=size[0], height=size[1])
+    cost = session_cost([mad])
+    assert 146 * 50 * 30 <= cost <= 4096 * 4096 * 30
+    assert pipeline.require(request(mad)).cost == cost
+    assert pipeline.estimate(request(mad)).amount >= 0
+    balancer = Balancer(("0", "1", "2", "3"))
+    balancer.device_for("mad", cost)
+    placed = [balancer.device_for(f"s{n}", 4096 * 4096 * 30) for n in range(8)]
+    assert set(placed) == {"0", "1", "2", "3"}
 
 
 def test_estimate_counts_as_senders_do(kit, pipeline):
@@ -214,3 +235,47 @@ def test_sessions_go_to_the_least_loaded_device():
 def test_ties_start_one_further_each_time():
     balancer = Balancer(("0", "1"))
     assert [balancer.device_for(f"s{n}", 0) for n in range(4)] == ["0", "1", "0", "1"]
+
+
+@define
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_job_after_its_sessions_end_does_not_hold_a_device_for_ever():
+    clock = Clock()
+    balancer = Balancer(("0", "1"), clock)
+    balancer.device_for("ended", 100)
+    balancer.release("ended")
+    late = balancer.device_for("ended", 100)  # it waited for its turn
+    assert balancer.load(late) == 100
+    clock.now_s = PIN_IDLE_S
+    balancer.device_for("other", 0)
+    assert balancer.load(late) == 0
+
+
+def test_a_session_with_jobs_keeps_its_device():
+    clock = Clock()
+    balancer = Balancer(("0", "1"), clock)
+    device = balancer.device_for("busy", 1)
+    for n in range(5):
+        clock.now_s += PIN_IDLE_S / 2
+        balancer.device_for(f"other{n}", 100)
+        assert balancer.device_for("busy", 1) == device
+    assert balancer.load(device) >= 1
+
+
+def test_pins_are_bounded_and_the_idlest_goes_first():
+    clock = Clock()
+    balancer = Balancer(("0",), clock)
+    balancer.device_for("first", 10**9)
+    balancer.device_for("second", 10**6)
+    balancer.device_for("first", 0)
+    for n in range(MAX_PINS - 2):
+        balancer.device_for(f"s{n}", 1)
+    assert balancer.load("0") == 10**9 + 10**6 + MAX_PINS - 2
+    balancer.device_for("one more", 1)
+    assert balancer.load("0") == 10**9 + MAX_PINS - 1

@@ -3,6 +3,7 @@
 Source: go-livepeer 0.9.1's renditions of the same two segments.
 """
 
+import asyncio
 import io
 from fractions import Fraction
 
@@ -95,6 +96,38 @@ async def test_ts_names_its_maker(kit, worker, pipeline, segments):
     assert b"Livepeer Transcoder 0.9.1 (offchain)" in done.videos[0].data
     with av.open(io.BytesIO(done.videos[0].data)) as container:
         assert len(container.streams) == 2
+
+
+async def test_joined_segments_say_that_their_counters_restart(
+    kit, worker, pipeline, segments, tmp_path
+):
+    """FFmpeg takes a counter that jumps, unannounced, for loss: "Packet corrupt"."""
+    playlist = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:3"]
+    for number, segment in enumerate(segments):
+        done, _ = await run(kit, worker, pipeline, segment, A)
+        data = done.videos[0].data
+        assert discontinuous_pids(data) == {0, 0x11, 0x100, 0x101, 0x1000}
+        (tmp_path / f"{number}.ts").write_bytes(data)
+        playlist += ["#EXTINF:2,", f"{number}.ts"]
+    (tmp_path / "all.m3u8").write_text("\n".join([*playlist, "#EXT-X-ENDLIST", ""]))
+    ffmpeg = await asyncio.create_subprocess_exec(
+        *(kit.ffmpeg_program(), "-nostdin", "-v", "warning", "-i", str(tmp_path / "all.m3u8")),
+        *("-map", "0", "-f", "null", "-"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, warnings = await ffmpeg.communicate()
+    assert (ffmpeg.returncode, warnings) == (0, b"")
+
+
+def discontinuous_pids(data: bytes) -> set[int]:
+    """Read which PIDs' first packets have the discontinuity indicator (ISO 13818-1 2.4.3.4)."""
+    first: dict[int, bool] = {}
+    for at in range(0, len(data), 188):
+        packet = data[at : at + 188]
+        pid = int.from_bytes(packet[1:3], "big") & 0x1FFF
+        adaptation = packet[3] & 0x20 and packet[4] > 0
+        first.setdefault(pid, bool(adaptation and packet[5] & 0x80))
+    return {pid for pid, marked in first.items() if marked}
 
 
 async def test_an_mp4_input_serves_as_well(kit, worker, pipeline, segments):

@@ -36,6 +36,11 @@ def test_the_orientation_of_the_request_makes_no_difference(source, requested, e
         assert output_size(Codec.H264, requested[::-1], source) == expected
 
 
+@pytest.mark.parametrize("requested", [(-(2**31), -1), (0, -(2**31)), (-7, 0)])
+def test_no_size_or_less_is_the_smallest(requested):
+    assert output_size(Codec.H264, requested, (1280, 720)) == (146, 82)
+
+
 def test_hevc_has_limits_of_its_own():
     assert output_size(Codec.HEVC, (0, 0), (1280, 720)) == (132, 74)
     assert output_size(Codec.HEVC, (9000, 0), (1280, 720)) == (8192, 4608)

@@ -139,6 +139,69 @@ async def test_closing_the_iterator_cancels(kit, worker, segments, heavy):
     await works(kit, worker, segments)
 
 
+@pytest.mark.parametrize("gap_s", [0, 0.001, 0.004])
+async def test_a_second_cancellation_does_not_lose_the_slot(kit, worker, segments, heavy, gap_s):
+    """The peer leaves, and the node's deadline comes while the child is being ended."""
+    running = asyncio.create_task(kit.collect(worker.run(heavy())))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(gap_s)
+    assert running.cancel() or gap_s
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await works(kit, worker, segments)
+    assert len(children()) == 1
+
+
+async def test_a_deadline_just_after_the_peer_left_does_not_lose_the_slot(
+    kit, worker, segments, heavy
+):
+    async def bounded():
+        async with asyncio.timeout(0.203):
+            await kit.collect(worker.run(heavy()))
+
+    running = asyncio.create_task(bounded())
+    await asyncio.sleep(0.2)
+    running.cancel()
+    with pytest.raises((asyncio.CancelledError, TimeoutError)):
+        await running
+    await works(kit, worker, segments)
+
+
+async def test_jobs_given_up_while_the_child_starts_leave_no_processes(kit, worker, segments):
+    peak = 0
+    for _ in range(20):
+        running = asyncio.create_task(kit.collect(worker.run(kit.make_job(segments[0]))))
+        await asyncio.sleep(0.01)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        peak = max(peak, len(children()))
+    assert peak == 1
+    await works(kit, worker, segments)
+    assert children() == set(worker.child_pids)
+
+
+async def test_cancelled_before_its_child_is_up_the_job_leaves_it_to_the_next(
+    kit, worker, segments, heavy
+):
+    first = asyncio.create_task(kit.collect(worker.run(heavy())))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    job = heavy()
+    second = asyncio.create_task(kit.collect(worker.run(job)))
+    await asyncio.sleep(0)
+    (starting,) = await until_children(1)
+    await worker.cancel(job.id)
+    with pytest.raises(JobFailed):
+        await second
+    await works(kit, worker, segments)
+    assert worker.child_pids == (starting,)
+
+
 async def test_the_memory_limit_fails_the_segment_alone(kit, segments):
     config = TranscodeConfig(slots=1, devices=("cpu",), memory_limit_mb=256)
     worker = podium_workers(config, kit.Context())[0]
@@ -207,6 +270,25 @@ async def test_a_child_ends_with_its_parent(kit, tmp_path):
     parent.kill()
     await parent.wait()
     await until(lambda: not is_running(pid) or _zombie(pid))
+
+
+def children() -> set[int]:
+    """Children of this process that are transcoders, and not yet reaped."""
+    listed = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    pids = [int(pid) for line in listed for pid in line]
+    return {pid for pid in pids if b"podium_transcode.child" in _command(pid)}
+
+
+async def until_children(count: int) -> set[int]:
+    await until(lambda: len(children()) == count)
+    return children()
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def environment(pid: int) -> bytes:

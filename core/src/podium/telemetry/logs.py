@@ -10,8 +10,9 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
 from attrs import define
@@ -75,13 +76,30 @@ def make_log(
     else:
         processors.append(structlog.processors.JSONRenderer(default=str))
     log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        structlog.WriteLogger(cast("TextIO", _Lasting(out))),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         context_class=dict,
         cache_logger_on_first_use=True,
     )
     return log
+
+
+@define(eq=False)
+class _Lasting:
+    """A stream whose reader may go away: a line that cannot be written is lost, not a job."""
+
+    _out: TextIO
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with suppress(OSError, ValueError):
+            self._out.write(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with suppress(OSError, ValueError):
+            self._out.flush()
 
 
 def capture_standard_logs(log: FilteringBoundLogger, level: str = "info") -> logging.Handler:

@@ -79,6 +79,9 @@ class ChildProcess:
             await child.kill()
             msg = f"a transcoder process was not ready within {START_TIMEOUT_S:.0f} s"
             raise WorkerLost(msg) from error
+        except asyncio.CancelledError:
+            child.stop()
+            raise
         return child
 
     @property
@@ -117,14 +120,18 @@ class ChildProcess:
             await self.kill()
             raise self._lost() from error
 
-    async def kill(self) -> None:
-        """End it and everything it started; safe to call twice."""
+    def stop(self) -> None:
+        """Kill it and everything it started, without waiting; safe to call twice."""
         if not self._killed:
             self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self._control.close()
             self._writer.close()
+
+    async def kill(self) -> None:
+        """Kill it as ``stop`` does, at once, then wait for its end."""
+        self.stop()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
         await self.process.wait()

@@ -43,10 +43,18 @@ RENDITION_FACTS = ("frames", "width", "height")
 
 @define(eq=False)
 class Slot:
-    """A place for one job; its child is replaced in the background when it is gone."""
+    """A place for one job; its child is replaced in the background when it is gone.
+
+    Attributes:
+        starting: Brings up its child; replaced only once it is done, so that none is forgotten.
+        job_id: The job that has the slot.
+        child: The child that has that job.
+        cancelled: That job was.
+    """
 
     starting: asyncio.Task[ChildProcess] | None = None
     job_id: str | None = None
+    child: ChildProcess | None = None
     cancelled: bool = False
 
 
@@ -122,12 +130,12 @@ class TranscodeWorker(Worker):
             msg = "every transcoder process has a job"
             raise Busy(msg, public="TranscoderBusy")
         slot.job_id, slot.cancelled = job.id, False
-        child: ChildProcess | None = None
         clean = False
         try:
             child = await self._child_of(slot)
             if slot.cancelled:  # before it could begin
                 raise JobFailed("the job was cancelled", public=STOPPED)
+            slot.child = child
             async with contextlib.aclosing(self._converse(child, slot, job)) as outputs:
                 async for output in outputs:
                     clean = isinstance(output, Result)
@@ -136,20 +144,15 @@ class TranscodeWorker(Worker):
             clean = True
             raise
         finally:
-            # Whatever did not end by itself is stopped: its child is replaced.
-            if child is None or not clean or not child.alive:
-                if child is not None:
-                    await child.kill()
-                self._restart(slot)
-            slot.job_id = None
+            await self._vacate(slot, clean=clean)
 
     async def cancel(self, job_id: str) -> None:
         """Kill the job's child; its ``run`` raises ``JobFailed``."""
         for slot in self._slots:
             if slot.job_id == job_id:
                 slot.cancelled = True
-                if slot.starting is not None and slot.starting.done():
-                    await (await self._child_of(slot)).kill()
+                if slot.child is not None:
+                    await slot.child.kill()
 
     async def close(self) -> None:
         """Kill every child; see ``Worker``."""
@@ -168,6 +171,17 @@ class TranscodeWorker(Worker):
         self._balancer.release(session_id)
 
     # --- children
+
+    async def _vacate(self, slot: Slot, *, clean: bool) -> None:
+        """Free a slot; a child whose job did not end by itself is stopped and replaced.
+
+        A job that got no child leaves the one that is starting to the next job. Only the wait
+        for the old child's end comes last: a cancellation that falls into it loses nothing.
+        """
+        child, slot.child, slot.job_id = slot.child, None, None
+        if child is not None and not (clean and child.alive):
+            self._restart(slot)
+            await child.kill()
 
     def _restart(self, slot: Slot) -> None:
         if not self._closed:

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 RUNAWAY_FACTOR = 25
 CONTAINER_OPTIONS = {
     # Timestamps stay absolute: no delay is added to them. Interleaving waits for the encoder.
-    Container.MPEGTS: {"max_delay": "0", "max_interleave_delta": "0"},
+    # Continuity counters start anew in each segment; players that join segments are told so.
+    Container.MPEGTS: {
+        "max_delay": "0",
+        "max_interleave_delta": "0",
+        "mpegts_flags": "initial_discontinuity",
+    },
     Container.MP4: {"movflags": "faststart", "max_interleave_delta": "0"},
 }
 FORMATS = {Container.MPEGTS: "mpegts", Container.MP4: "mp4"}

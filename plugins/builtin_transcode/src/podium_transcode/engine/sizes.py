@@ -28,6 +28,16 @@ MAX_FOLLOWING_SIDE = 8192
 """Bound for the side that follows: a source of 8192x2 would else ask for 204 800 pixels."""
 
 
+def clamped(codec: Codec, requested: tuple[int, int]) -> tuple[int, int]:
+    """Return a requested width and height, each within the codec's limits, pixels."""
+    limits = LIMITS[codec]
+    width, height = requested
+    return (
+        min(max(width, limits.min_width), limits.max_side),
+        min(max(height, limits.min_height), limits.max_side),
+    )
+
+
 def output_size(
     codec: Codec, requested: tuple[int, int], source: tuple[int, int]
 ) -> tuple[int, int]:
@@ -38,7 +48,7 @@ def output_size(
 
     Args:
         codec: The rendition's codec, which sets the limits.
-        requested: Width and height as requested, pixels; anything, also 0.
+        requested: Width and height as requested, pixels; anything, also 0 and less.
         source: Width and height of the decoded picture, pixels; at least 1.
 
     Returns:
@@ -48,9 +58,7 @@ def output_size(
         BadInput: the source is so long and thin that no sane size results.
     """
     limits = LIMITS[codec]
-    width = min(max(requested[0], limits.min_width), limits.max_side)
-    height = min(max(requested[1], limits.min_height), limits.max_side)
-    longer = max(width, height)
+    longer = max(clamped(codec, requested))
     source_w, source_h = source
     if source_w >= source_h:
         if longer * source_h >= limits.min_height * source_w:
