@@ -69,6 +69,16 @@ class DemoError(PodiumError):
     code = "demo"
 
 
+class GatewayEnded(DemoError):
+    """The Gateway gave no result, and has said why itself; with its exit status."""
+
+    code = "demo_gateway_ended"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the Gateway ended with {status}, without a result")
+        self.status = status
+
+
 @click.command()
 @click.option(
     "--input",
@@ -88,13 +98,16 @@ class DemoError(PodiumError):
 def demo(source: Path | None, profiles: str, out: Path, parallel: int, live: bool) -> None:
     """Transcode a real video through a node of its own, paid with real tickets.
 
-    Leaves master.m3u8, one folder per rendition, index.html and summary.json. Exits with 1 when a
-    segment failed, a check failed, or node and Gateway disagree by a wei.
+    Leaves master.m3u8, one folder per rendition, index.html and summary.json. The folder must be
+    empty, or hold an earlier result, which is replaced. Exits with 1 when a segment failed, a
+    check failed, or node and Gateway disagree by a wei.
     """
     flags = ["--profiles", profiles, "--parallel", str(parallel), *(["--live"] if live else [])]
     try:
         with _input(source) as path:
             summary = run_demo(path, out, flags)
+    except GatewayEnded as error:
+        sys.exit(error.status)
     except PodiumError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -124,32 +137,28 @@ def run_demo(source: Path, out: Path, flags: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         DemoError: one of the two could not do its part at all.
+        GatewayError: the input or the folder cannot be used.
     """
-    make_room(out)
+    from podium.testing.gateway.media import check_input
+    from podium.testing.gateway.room import check_room
+
+    check_room(out)
+    check_input(source)
     with tempfile.TemporaryDirectory(prefix="podium-demo-") as folder:
         work = Path(folder)
-        node = NodeProcess.start(work, out / "node.log")
+        node = NodeProcess.start(work, work / "node.log")
+        sent = False
         try:
             node.wait_until_ready()
             summary = _send(source, out, node.uri, write_key(work / "gateway.key"), flags)
+            sent = True
             entries = node.ledger()
         finally:
             clean_stop = node.stop()
+            if sent:
+                shutil.copyfile(node.log, out / "node.log")
         winners = stored_winners(work / "node")
     return _conclude(out, summary, entries, winners=winners, clean_stop=clean_stop)
-
-
-def make_room(out: Path) -> None:
-    """Make the output folder; an earlier demo's result in it is replaced, nothing else is.
-
-    Raises:
-        DemoError: the folder holds something that no demo made.
-    """
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / "node.log").is_file():
-            raise DemoError(f"{out} holds something else; name an empty folder with --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def write_key(path: Path) -> Path:
@@ -173,8 +182,8 @@ class NodeProcess:
     """A ``podium serve`` of our own.
 
     Attributes:
-        process: The running program, in a process group of its own: a Ctrl-C on the terminal
-            reaches the Gateway first, and the node when the Gateway is done.
+        process: The running program, in a session of its own, as the Gateway: a Ctrl-C on the
+            terminal is passed on to the Gateway, and the node is stopped when that is done.
         uri: Where Gateways reach it.
         admin_uri: Its admin port.
         log: Everything it wrote.
@@ -259,7 +268,8 @@ def _send(
     """Run the Gateway; its progress goes to our terminal.
 
     Raises:
-        DemoError: it left no summary.
+        GatewayEnded: it left no summary.
+        DemoError: the same, and it cannot have said why.
     """
     arguments = ["--orch-addr", uri, "--input", str(source), "--out", str(out)]
     arguments += ["--key-file", str(key_file), "--json", *flags]
@@ -267,16 +277,21 @@ def _send(
         [sys.executable, "-m", "podium", "gateway", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         output, _ = gateway.communicate()
     except KeyboardInterrupt:
-        gateway.wait(STOP_TIMEOUT_S)  # it had the same signal, and ends its session now
-        raise
+        gateway.send_signal(signal.SIGINT)
+        output, _ = gateway.communicate(timeout=STOP_TIMEOUT_S)
+    finally:
+        gateway.kill()  # does nothing when it has ended
     try:
         summary: dict[str, Any] = json.loads(output)
     except ValueError as error:
-        raise DemoError(f"the Gateway ended with {gateway.returncode}, without a result") from error
+        if gateway.returncode > 0:
+            raise GatewayEnded(gateway.returncode) from error
+        raise DemoError(f"the Gateway was killed by signal {-gateway.returncode}") from error
     return summary
 
 
@@ -340,7 +355,7 @@ def _conclude(
     summary["payments"]["tickets_won"] = won
     summary["payments"]["winners_stored"] = winners
     summary["checks"]["ledger_equal"] = not unequal
-    problems = list(unequal)
+    problems = [*summary["problems"], *unequal]
     if winners != won:
         problems.append(f"{won} tickets won, {winners} are in the node's database")
     if summary["checks"]["signatures_verified"] != segments:
@@ -356,12 +371,11 @@ def _conclude(
 def _show(summary: Mapping[str, Any], out: Path) -> None:
     from rich.console import Console
 
-    from podium.testing.gateway.report import tables
+    from podium.testing.gateway.report import tables, troubles, where
 
     console = Console()
     for table in tables(summary):
         console.print(table)
-    failures = [f"segment {each['seq']}: {each['reason']}" for each in summary["failures"]]
-    for line in [*failures, *summary["problems"]]:
-        console.print(f"[red]failed:[/red] {line}", highlight=False)
-    console.print(f"Play it: {out / 'index.html'}", markup=False, highlight=False)
+    for line in troubles(summary):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(where(summary, out), markup=False, highlight=False, soft_wrap=True)

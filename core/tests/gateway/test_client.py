@@ -21,6 +21,7 @@ from podium.testing.gateway.errors import (
     VerificationFailed,
 )
 from podium.testing.gateway.tickets import Caps
+from podium.testing.gateway.transport import Rpc
 from podium_hookspecs import BadInput, JobFailed
 
 PIXELS = 50 * 1280 * 720
@@ -231,6 +232,34 @@ async def test_nobody_there(gateway, two_segments):
         async with gateway(f"127.0.0.1:{port}") as client:
             with pytest.raises(NoOrchestrator, match=rf"127\.0\.0\.1:{port} cannot be reached"):
                 await client.transcode(two_segments[0])
+
+
+async def test_plain_http_and_unknown_names_are_told(podium_app, gateway, echo, two_segments):
+    app = podium_app(
+        {"account": {"private_key": None}, "node": {"listen": "http://127.0.0.1:0"}},
+        {"transcode": echo},
+    )
+    address = app.uri.removeprefix("http://")
+    for uri, says in (
+        (address, f"it speaks plain HTTP there; try http://{address}"),
+        ("podium.invalid", "the name podium.invalid is not known"),
+    ):
+        async with gateway(uri, signer=NoSigner()) as client:
+            with pytest.raises(NoOrchestrator, match=says):
+                await client.transcode(two_segments[0])
+
+
+async def test_a_call_whose_channel_another_closed(two_segments):
+    """gRPC cancels the calls of a channel that is closed; that is no Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        uri = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        rpc = Rpc()
+        calls = [asyncio.create_task(rpc.ping(uri, b"x", 5.0)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        await rpc.close()
+        for call in calls:
+            with pytest.raises(OrchestratorFailed):
+                await call
 
 
 async def test_the_quick_one_is_used_and_the_mute_one_is_not_waited_for(

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from podium.demo import DemoError, NodeProcess, differences, free_ports, make_room, stored_winners
+from click.testing import CliRunner
+from podium.demo import DemoError, NodeProcess, demo, differences, free_ports, stored_winners
 
 
 def summary(**account):
@@ -50,16 +51,31 @@ def test_a_wei_of_difference_is_told(entries, says):
     assert any(says in line for line in differences(summary(), entries))
 
 
-def test_room_is_made_only_where_a_demo_was(tmp_path):
+@pytest.mark.parametrize("bad", ["input", "out"])
+def test_bad_arguments_are_told_once_and_leave_nothing(tmp_path, bad):
+    source = tmp_path / "notes.mp4"
+    source.write_text("no video")
     out = tmp_path / "out"
-    make_room(out)
-    make_room(out)
-    (out / "precious.txt").write_text("mine")
-    with pytest.raises(DemoError, match="holds something else"):
-        make_room(out)
-    (out / "node.log").write_text("")
-    make_room(out)
-    assert not list(out.iterdir())
+    if bad == "out":
+        out.mkdir()
+        (out / "precious.txt").write_text("mine")
+    done = CliRunner().invoke(demo, ["--input", str(source), "--out", str(out)])
+    assert done.exit_code == 1
+    assert done.output.count("Error:") == 1
+    says = "cannot be read as video" if bad == "input" else "holds something else"
+    assert says in done.output
+    assert out.exists() == (bad == "out")
+
+
+def test_the_gateways_own_words_are_enough(tmp_path):
+    command = [sys.executable, "-m", "podium", "demo", "--profiles", "P1"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: 'P1' is neither a preset nor a JSON file")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_free_ports_differ():

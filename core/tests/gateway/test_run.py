@@ -12,8 +12,12 @@ import time
 import pytest
 from click.testing import CliRunner
 from podium.testing.gateway.cli import gateway as command
+from podium.testing.gateway.client import GatewayClient
 from podium.testing.gateway.errors import InputError, NoOrchestrator
+from podium.testing.gateway.report import Tally, figures, summarise
+from podium.testing.gateway.room import MARK, make_room
 from podium.testing.gateway.run import StreamRun
+from podium.testing.gateway.transport import Http
 from podium_hookspecs import BadInput
 
 
@@ -89,6 +93,87 @@ async def test_errors_come_out_plain(gateway, clip, tmp_path):
         await StreamRun(gateway("127.0.0.1:1"), tmp_path / "none", tmp_path / "out").run()
 
 
+async def test_nothing_is_written_when_nothing_can_be_done(gateway, clip, tmp_path):
+    out = tmp_path / "out"
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for source, says in ((text, "text.mp4 cannot be read"), (empty, f"folder {empty} names no")):
+        with pytest.raises(InputError, match=says):
+            await StreamRun(gateway("127.0.0.1:1"), source, out).run()
+    with pytest.raises(NoOrchestrator):
+        await StreamRun(gateway("127.0.0.1:1"), clip, out).run()
+    assert not out.exists()
+
+
+async def test_an_orchestrator_that_goes_away(podium_app, gateway, echo, clip, tmp_path):
+    app = podium_app({}, {"transcode": echo})
+    out = tmp_path / "out"
+
+    def leave(tally):
+        if len(tally.outcomes) == 2:
+            app.stop()
+
+    run = StreamRun(gateway(app.uri), clip, out, segment_s=4.0, progress=leave)
+    summary = await run.run()
+    assert not summary["ok"]
+    assert summary["segments"]["done"] == 2
+    assert summary["problems"] == ["the stream ended early: no orchestrator is left"]
+    assert "is the node running?" in summary["failures"][0]["reason"]
+    assert json.loads((out / "summary.json").read_text()) == summary
+    assert "ENDLIST" in (out / "P144p30fps16x9" / "index.m3u8").read_text()
+
+
+class CancelledOnce(Http):
+    """Its first segment ends as when a library cancels its own work."""
+
+    first = True
+
+    async def segment(self, *arguments):
+        if self.first:
+            self.first = False
+            raise asyncio.CancelledError
+        return await super().segment(*arguments)
+
+
+async def test_a_segment_whose_connection_was_cancelled_does_not_vanish(
+    podium_app, gateway, echo, clip, tmp_path
+):
+    app = podium_app({}, {"transcode": echo})
+    run = StreamRun(gateway(app.uri), clip, tmp_path / "out", segment_s=8.0)
+    run.client.http = CancelledOnce()
+    summary = await run.run()
+    assert [each["seq"] for each in summary["failures"]] == [0]
+    assert summary["segments"]["done"] == 1
+    assert not summary["interrupted"]
+
+
+def test_room_is_made_only_where_a_result_was(tmp_path):
+    out = tmp_path / "out"
+    make_room(out)
+    make_room(out)
+    (out / "P144").mkdir()
+    (out / "P144" / "0.ts").write_bytes(b"")
+    (out / "summary.json.tmp").write_text("")
+    make_room(out)
+    assert [path.name for path in out.iterdir()] == [MARK]
+    (out / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        make_room(out)
+    assert (out / "precious.txt").exists()
+
+
+def test_a_negative_balance_is_owed():
+    tally = Tally()
+    summary = summarise("x", tally, GatewayClient(()), [])
+    summary["payments"]["balance_wei"] = "-5"
+    summary["segments"]["done"] = 1
+    said = dict(figures(summary))
+    assert said["Owed for the last segment"] == "5 wei"
+    assert said["Video"] == "0.00 s in 1 segment"
+
+
 def call(*arguments, key=None):
     return CliRunner().invoke(command, [str(a) for a in arguments], env={"PODIUM_GATEWAY_KEY": key})
 
@@ -158,6 +243,27 @@ def test_command_with_a_bad_key(clip, tmp_path):
         "--input", clip, "--out", tmp_path / "o", "--orch-addr", "127.0.0.1:1", "--key-file", key
     )
     assert "must hold a private key" in done.output
+    done = call("--input", clip, "--orch-addr", "127.0.0.1:1", "--key-file", tmp_path / "none")
+    assert done.output == f"Error: the key file {tmp_path / 'none'} cannot be read: " + (
+        "No such file or directory\n"
+    )
+
+
+def test_command_says_stopped_only_after_a_signal(clip, tmp_path, monkeypatch):
+    async def broken(run):
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(StreamRun, "run", broken)
+    done = call("--input", clip, "--orch-addr", "127.0.0.1:1", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: the run broke off by itself")
+
+
+def test_command_without_a_key(podium_app, echo, paid, clip, tmp_path):
+    app = podium_app(paid, {"transcode": echo})
+    done = call("--input", clip, "--orch-addr", app.uri, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "give --key-file or PODIUM_GATEWAY_KEY" in done.output
 
 
 def test_ctrl_c_ends_the_session(podium_app, echo, clip, tmp_path):

@@ -6,7 +6,7 @@ import contextlib
 import hyperframe.frame as frames
 import pytest
 from h2.errors import ErrorCodes
-from podium.listener.gate import SilentGate, client_site
+from podium.listener.gate import ConnectionGate, client_site
 from podium.listener.limits import TokenBucket
 
 KIB, MIB = 1024, 1024 * 1024
@@ -29,7 +29,7 @@ async def test_a_head_of_900_kb_on_http2(serve, apps, connect, tls):
     server = await serve(apps.echo_size, tls=tls)
     client = await connect(server.port, tls=tls)
     await client.read_until(client.acks_settings)
-    for headers in ([("livepeer-payment", "p" * 900_000)], [("a", "v" * 100)] * 6000):
+    for headers in ([("livepeer-payment", "p" * 900_000)], [("a", "v" * 4000)] * 150):
         stream = client.request(headers=headers)
         assert await client.answer(stream) == 200
         size = int(client.bodies[stream].split()[1])
@@ -40,7 +40,17 @@ async def test_a_head_over_a_mebibyte_on_http2_ends_the_connection(serve, apps, 
     server = await serve(apps.echo_size)
     client = await connect(server.port)
     await client.read_until(client.acks_settings)
-    client.request(headers=[("a", "v" * 100)] * 9000)
+    client.request(headers=[("a", "v" * 4000)] * 200 + [("b", "v" * 100_000)] * 3)
+    await calmed(client)
+    await served(connect, server.port)
+
+
+async def test_a_head_of_many_fields_on_http2_ends_the_connection(serve, apps, connect):
+    """One byte each, so far below the limit of size."""
+    server = await serve(apps.echo_size)
+    client = await connect(server.port)
+    assert await client.answer(client.request(headers=[("a", "b")] * 250)) == 200
+    client.request(headers=[("a", "b")] * 29_000)
     await calmed(client)
     await served(connect, server.port)
 
@@ -77,11 +87,12 @@ async def test_a_head_of_100_kb_on_http11(serve, apps, dial):
         b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"v" * (2 * MIB),  # one line without an end
         b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"v" * (MIB + 10) + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: vvvvvvvvvvvvvvvv\r\n" * 60_000,
+        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 257 + b"\r\n",
         b"GET /" + b"v" * (MIB + 10) + b" HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
-    ids=["endless line", "long line", "many lines", "long target"],
+    ids=["endless line", "long line", "many lines", "many fields", "long target"],
 )
-async def test_a_head_over_a_mebibyte_on_http11_is_431(serve, apps, dial, connect, request_):
+async def test_a_head_over_the_limits_on_http11_is_431(serve, apps, dial, connect, request_):
     server = await serve(apps.echo_size)
     assert (await http11(server.port, dial, request_)).startswith(b"HTTP/1.1 431 ")
     await served(connect, server.port)
@@ -331,14 +342,34 @@ def test_the_gate_counts_ipv6_clients_by_their_64():
     assert client_site(Peer("2001:db8::1")) == client_site(Peer("2001:db8::ffff:1"))
     assert client_site(Peer("2001:db8::1")) != client_site(Peer("2001:db8:0:1::1"))
     assert client_site(Peer("fe80::1%eth0"))
-    gate = SilentGate(per_address=1)
+    gate = ConnectionGate(max_connections=9, silent_per_address=1)
     one, two, other = Peer("192.0.2.1"), Peer("192.0.2.1"), Peer("192.0.2.2")
     for peer in (one, other, two):
         gate.admit(peer)
     assert (one.aborted, two.aborted, other.aborted) == (True, False, False)
     for peer in (one, two, other):
-        gate.spoke(peer)
-    assert not gate._silent
+        gate.ended(peer)
+    assert [*gate._silent, *gate._silent_sites, *gate._idle, *gate._open] == []
+
+
+def test_the_gate_gives_a_newcomer_the_place_idle_for_longest():
+    gate = ConnectionGate(max_connections=3, silent_per_address=9)
+    peers = [Peer("192.0.2.1") for _ in range(6)]
+    first, second, third, fourth, fifth, sixth = peers
+    for peer in (first, second, third):
+        assert gate.admit(peer)
+    for peer in (first, second):
+        gate.busy(peer)
+    gate.idle(first)
+    assert gate.admit(fourth)
+    assert gate.admit(fifth)
+    assert [peer.aborted for peer in peers] == [True, False, True, False, False, False]
+    for peer in (fourth, fifth):
+        gate.busy(peer)
+    gate.idle(first)  # its end is still to come
+    assert not gate.admit(sixth)
+    gate.ended(second)
+    assert gate.admit(sixth)
 
 
 def test_a_bucket_allows_a_burst_then_a_rate():
@@ -350,10 +381,50 @@ def test_a_bucket_allows_a_burst_then_a_rate():
     assert [bucket.take(49.5) for _ in range(4)] == [True, True, True, False]
 
 
-async def test_connections_beyond_the_limit_are_dropped(serve, apps, connect):
-    server = await serve(apps.echo_size, max_connections=2)
-    first, second = await connect(server.port), await connect(server.port)
+@pytest.mark.parametrize("http2", [True, False])
+async def test_connections_at_work_keep_their_places(serve, apps, connect, dial, http2):
+    release = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await release.wait()
+        await apps.echo_size(scope, receive, send)
+
+    server = await serve(app, max_connections=2)
+    if http2:
+        clients = [await connect(server.port) for _ in range(2)]
+        streams = [client.request() for client in clients]
+    else:
+        pairs = [await dial(server.port) for _ in range(2)]
+        for _, writer in pairs:
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await apps.eventually(lambda: len(server.server_state.tasks) == 2)
     with pytest.raises((OSError, AssertionError, EOFError)):
         await served(connect, server.port)
-    for client in (first, second):
-        assert await client.answer(client.request()) == 200
+    release.set()
+    if http2:
+        for client, stream in zip(clients, streams, strict=True):
+            assert await client.answer(stream) == 200
+    else:
+        for reader, _ in pairs:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    await served(connect, server.port)
+
+
+@pytest.mark.parametrize("http2", [True, False])
+async def test_idle_connections_shut_nobody_out(serve, apps, connect, dial, http2):
+    server = await serve(apps.echo_size, max_connections=10, silent_per_address=5)
+    held = []
+    for _ in range(10):
+        if http2:
+            held.append(await connect(server.port))
+            assert await held[-1].answer(held[-1].request()) == 200
+        else:
+            reader, writer = await dial(server.port)
+            held.append(reader)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"1.1 1 0")
+    for _ in range(3):
+        await served(connect, server.port)
+    await apps.eventually(lambda: len(server.server_state.connections) == 10)
+    if http2:
+        assert await held[3].answer(held[3].request()) == 200

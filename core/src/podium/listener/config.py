@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from podium.listener.gate import SilentGate
+from podium.listener.gate import ConnectionGate
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,8 +49,8 @@ class ListenerConfig(uvicorn.Config):
 
 
 class ListenerState(ServerState):
-    """uvicorn's shared state, with the count of silent connections."""
+    """uvicorn's shared state, with the gate that all connections pass."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
-        self.gate = SilentGate(limits.silent_per_address)
+        self.gate = ConnectionGate(limits.max_connections, limits.silent_per_address)

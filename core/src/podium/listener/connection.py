@@ -74,7 +74,7 @@ class ServerConnection(H2Connection):
         )
         self.state_machine = _StateMachine()
         self.encoder = FieldEncoder()
-        self.decoder = FieldDecoder(limits.max_head_bytes)
+        self.decoder = FieldDecoder(limits.max_head_bytes, limits.max_fields)
         self.local_settings = Settings(
             client=False,
             initial_values={

@@ -1,4 +1,4 @@
-"""How many connections a client may hold without asking for anything."""
+"""Who may hold a connection without asking for anything."""
 
 from __future__ import annotations
 
@@ -26,31 +26,61 @@ def client_site(transport: asyncio.BaseTransport) -> str:
 
 
 @define
-class SilentGate:
-    """Counts, per client address, connections that have sent no request yet.
+class ConnectionGate:
+    """Bounds connections, and gives those that nobody uses to newcomers.
 
     Attributes:
-        per_address: Most such connections of one address; the oldest is
-            closed when another arrives.
+        max_connections: Most connections at a time; the one that has been
+            without a request for longest is closed for another.
+        silent_per_address: Most connections of one client address that have
+            sent no request yet; the oldest is closed when another arrives.
     """
 
-    per_address: int
+    max_connections: int
+    silent_per_address: int
+    _open: set[asyncio.Transport] = field(init=False, factory=set)
+    # No request in flight, longest first.
+    _idle: dict[asyncio.Transport, None] = field(init=False, factory=dict)
     _silent: dict[str, dict[asyncio.Transport, None]] = field(init=False, factory=dict)
+    _silent_sites: dict[asyncio.Transport, str] = field(init=False, factory=dict)
 
-    def admit(self, transport: asyncio.Transport) -> None:
-        """Note a new connection."""
-        silent = self._silent.setdefault(client_site(transport), {})
-        silent[transport] = None
-        if len(silent) > self.per_address:
-            oldest = next(iter(silent))
-            del silent[oldest]
-            oldest.abort()
-
-    def spoke(self, transport: asyncio.Transport) -> None:
-        """Note that a connection sent a request, or ended."""
+    def admit(self, transport: asyncio.Transport) -> bool:
+        """Note a new connection; False when all others are at work."""
         site = client_site(transport)
-        silent = self._silent.get(site)
-        if silent is not None:
-            silent.pop(transport, None)
+        silent = self._silent.get(site, {})
+        if len(silent) >= self.silent_per_address:
+            self._evict(next(iter(silent)))
+        if len(self._open) >= self.max_connections:
+            if not self._idle:
+                return False
+            self._evict(next(iter(self._idle)))
+        self._open.add(transport)
+        self._idle[transport] = None
+        self._silent.setdefault(site, {})[transport] = None
+        self._silent_sites[transport] = site
+        return True
+
+    def busy(self, transport: asyncio.Transport) -> None:
+        """Note that a connection has a request in flight."""
+        self._idle.pop(transport, None)
+        site = self._silent_sites.pop(transport, None)
+        if site is not None:
+            silent = self._silent[site]
+            del silent[transport]
             if not silent:
                 del self._silent[site]
+
+    def idle(self, transport: asyncio.Transport) -> None:
+        """Note that a connection has no request in flight any more."""
+        if transport in self._open:
+            self._idle[transport] = None
+
+    def ended(self, transport: asyncio.Transport) -> None:
+        """Note that a connection is gone."""
+        self.busy(transport)
+        self._open.discard(transport)
+
+    def _evict(self, transport: asyncio.Transport) -> None:
+        # Not a polite close, for which a client could keep the server waiting.
+        self.ended(transport)
+        transport.abort()

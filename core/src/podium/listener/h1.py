@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from podium.listener.stall import StallWatch
+
 if TYPE_CHECKING:
     from podium.listener.config import ListenerConfig, ListenerState
+    from podium.listener.stream import App, Message, Receive, Send
 
 _FIELD_OVERHEAD_BYTES = 4  # colon, space, CR, LF
+_SLICE_BYTES = 64 * 1024
 
 
 class H1Protocol(HttpToolsProtocol):
     """One HTTP/1.1 connection.
 
-    Adds to its base: 431 for a head over the limit, 408 for one that comes
-    too slowly, and answers that survive an upload nobody reads.
+    Adds to its base: 431 for a head over the limits, 408 for one that comes
+    too slowly, bodies that leave as the client reads them, and answers that
+    survive an upload nobody reads.
     """
 
     def __init__(
@@ -31,14 +36,31 @@ class H1Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.limits
         self._gate = server_state.gate
+        self.app = cast("Any", _sliced(cast("App", self.app)))
         self._head_bytes = 0
         self._field_bytes = 0
+        self._fields = 0
         self._reading_head = False
         self._refusal: int | None = None
         self._draining = False
         self._head_timer: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Watch that the client reads."""
+        super().connection_made(transport)
+        self._stall = StallWatch(transport, self._limits.write_stall_timeout_s)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._stall.paused(self.loop)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._stall.resumed()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser within the limits."""
@@ -88,7 +110,8 @@ class H1Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, tell the app."""
         self._stop_clock()
-        self._gate.spoke(self.transport)
+        self._stall.resumed()
+        self._gate.ended(self.transport)
         super().connection_lost(exc)
 
     # Parser callbacks
@@ -97,12 +120,14 @@ class H1Protocol(HttpToolsProtocol):
         """A request's first byte."""
         super().on_message_begin()
         self._reading_head = True
-        self._head_bytes = self._field_bytes = 0
+        self._head_bytes = self._field_bytes = self._fields = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a field of the head or of chunked trailers."""
         self._field_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
-        if self._field_bytes > self._limits.max_head_bytes:
+        self._fields += 1
+        limits = self._limits
+        if self._field_bytes > limits.max_head_bytes or self._fields > limits.max_fields:
             self._refusal = 431
         elif self._reading_head:  # trailers would otherwise change the app's headers
             super().on_header(name, value)
@@ -111,12 +136,12 @@ class H1Protocol(HttpToolsProtocol):
         """The head is whole: hand it to the app, or refuse it."""
         self._reading_head = False
         self._stop_clock()
-        self._gate.spoke(self.transport)
         if self._refusal is not None or len(self.url) > self._limits.max_head_bytes:
             self._refusal = 431
             return
         if self.parser.should_upgrade():
             return
+        self._gate.busy(self.transport)
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", _LingeringTransport(self))
 
@@ -129,6 +154,12 @@ class H1Protocol(HttpToolsProtocol):
         """The request's end."""
         if self._refusal is None and not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A reply is whole."""
+        super().on_response_complete()
+        if self.cycle.response_complete:  # else pipelined requests wait
+            self._gate.idle(self.transport)
 
     # Refusals
 
@@ -161,6 +192,26 @@ class H1Protocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _sliced(app: App) -> App:
+    """An app whose bodies leave in slices: the base would buffer each message whole."""
+
+    async def run(scope: Message, receive: Receive, send: Send) -> None:
+        async def send_slices(message: Message) -> None:
+            body = message.get("body", b"")
+            if len(body) > _SLICE_BYTES:
+                rest = memoryview(body)
+                while len(rest) > _SLICE_BYTES:
+                    piece = rest[:_SLICE_BYTES]
+                    await send({"type": message["type"], "body": piece, "more_body": True})
+                    rest = rest[_SLICE_BYTES:]
+                message = {**message, "body": rest}
+            await send(message)
+
+        await app(scope, receive, send_slices)
+
+    return run
 
 
 class _LingeringTransport:

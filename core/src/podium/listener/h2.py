@@ -34,6 +34,7 @@ from podium.listener.headers import (
     request_head,
 )
 from podium.listener.limits import TokenBucket
+from podium.listener.stall import StallWatch
 from podium.listener.stream import RequestStream, Turnstile
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ class H2Protocol(asyncio.Protocol):
         self._flush_scheduled = False
         self._stopping = False
         self._closing = False
-        self._spoke = False
         self._settings_acknowledged = False
         now_s = self.loop.time()
         self._resets = TokenBucket(self.limits.reset_burst, self.limits.reset_rate, now_s)
         self._control = TokenBucket(self.limits.control_burst, self.limits.control_rate, now_s)
         self._active_s = now_s
+        self.window_opened_s = now_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -100,6 +101,7 @@ class H2Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self.transport = cast("asyncio.Transport", transport)
+        self._stall = StallWatch(self.transport, self.limits.write_stall_timeout_s)
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # a closed union of uvicorn's
         self._scope_base: dict[str, Any] = {
             "type": "http",
@@ -142,7 +144,8 @@ class H2Protocol(asyncio.Protocol):
         self._closing = True
         self.write_paused = False
         self.server_state.connections.discard(self)
-        self.server_state.gate.spoke(self.transport)
+        self.server_state.gate.ended(self.transport)
+        self._stall.resumed()
         for timer in (self._head_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
@@ -153,10 +156,12 @@ class H2Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         self.write_paused = True
+        self._stall.paused(self.loop)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self.write_paused = False
+        self._stall.resumed()
         self.next_turn()
 
     # Server
@@ -219,7 +224,9 @@ class H2Protocol(asyncio.Protocol):
             self.conn.return_credit(stream.unread_bytes)
             stream.unread_bytes = 0
         self.conn.forget(stream.state.stream_id)
-        self._active_s = self.loop.time()
+        if not self.streams:
+            self._active_s = self.loop.time()
+            self.server_state.gate.idle(self.transport)
 
     # Output
 
@@ -251,6 +258,7 @@ class H2Protocol(asyncio.Protocol):
         for stream in list(self.streams.values()):
             stream.lose()
         self.streams.clear()
+        self.server_state.gate.idle(self.transport)
         if self._stopping:
             self.transport.close()
         else:
@@ -285,9 +293,6 @@ class H2Protocol(asyncio.Protocol):
     # Events
 
     def _on_request(self, event: RequestReceived) -> None:
-        if not self._spoke:
-            self._spoke = True
-            self.server_state.gate.spoke(self.transport)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -332,6 +337,7 @@ class H2Protocol(asyncio.Protocol):
             "extensions": {"http.response.trailers": {}},
         }
         stream = RequestStream(self, self.conn.streams[stream_id], scope)
+        self.server_state.gate.busy(self.transport)
         self.streams[stream_id] = stream
         task = self.loop.create_task(stream.run(self.app))
         self.server_state.tasks.add(task)
@@ -380,6 +386,7 @@ class H2Protocol(asyncio.Protocol):
 
     def _on_window(self, event: WindowUpdated) -> None:
         if not event.stream_id:
+            self.window_opened_s = self.loop.time()
             self.next_turn()
         elif (stream := self.streams.get(event.stream_id)) is not None:
             stream.window_opened()

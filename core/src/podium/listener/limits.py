@@ -20,11 +20,17 @@ class Limits:
         connection_window_bytes: The same for all requests of a connection.
         max_streams: Requests at once on one HTTP/2 connection.
         max_head_bytes: Size of a request head, either protocol.
+        max_fields: Header fields of one request, either protocol. Decoding a
+            field can cost a client one byte and the server much more.
         head_timeout_s: Time for a request head, from its first byte.
         handshake_timeout_s: Time for a TLS handshake.
         idle_timeout_s: A connection without requests is closed after this.
         graceful_timeout_s: A stopping server waits this long for requests.
-        max_connections: Connections at a time; a further one is dropped at once.
+        write_stall_timeout_s: A client that reads less than a write buffer
+            (64 KiB) of its replies in this time is dropped; an HTTP/2 request
+            whose window stays shut is reset.
+        max_connections: Connections at a time. A further one takes the place of
+            the one longest without a request; it is dropped if there is none.
         silent_per_address: Connections of one client address that have not
             sent a request yet. Clients open some ahead of need, so these are
             bounded by number, not by time; the oldest goes first.
@@ -41,10 +47,12 @@ class Limits:
     connection_window_bytes: int = 16 * MIB
     max_streams: int = 500
     max_head_bytes: int = MIB
+    max_fields: int = 256
     head_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 600.0
     graceful_timeout_s: float = 30.0
+    write_stall_timeout_s: float = 60.0
     max_connections: int = 4096
     silent_per_address: int = 256
     reset_burst: int = 400

@@ -41,10 +41,9 @@ class DemuxProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide at once under TLS; else wait for bytes."""
         self.transport = cast("asyncio.Transport", transport)
-        if len(self._server_state.connections) >= self._config.limits.max_connections:
+        if not self._server_state.gate.admit(self.transport):
             self.transport.abort()
             return
-        self._server_state.gate.admit(self.transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
@@ -76,7 +75,7 @@ class DemuxProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left without a word."""
         self._forget()
-        self._server_state.gate.spoke(self.transport)
+        self._server_state.gate.ended(self.transport)
 
     def shutdown(self) -> None:
         """Nothing was asked, so nothing is owed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from h2.errors import ErrorCodes
@@ -17,17 +17,13 @@ if TYPE_CHECKING:
 
     from h2.stream import H2Stream
 
-    from podium.listener.h2 import H2Protocol
+    from podium.listener.connection import ServerConnection
+    from podium.listener.limits import Limits
 
     Message = MutableMapping[str, Any]
-    App = Callable[
-        [
-            MutableMapping[str, Any],
-            Callable[[], Awaitable[Message]],
-            Callable[[Message], Awaitable[None]],
-        ],
-        Awaitable[None],
-    ]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _QUANTUM_BYTES = 64 * 1024  # written at one go, then other streams have their turn
 _SMALL_CHUNK_BYTES = 1024
@@ -60,6 +56,39 @@ class Turnstile:
                 return
 
 
+class Connection(Protocol):
+    """What a stream needs of its connection.
+
+    Attributes:
+        limits: Bounds of the connection.
+        conn: python-h2's side of it.
+        write_paused: The client does not read.
+        writable: Queue of streams for when it does.
+        window: Queue of streams for the connection's window.
+        window_opened_s: When the client last enlarged that window; loop time.
+    """
+
+    limits: Limits
+    conn: ServerConnection
+    write_paused: bool
+    writable: Turnstile
+    window: Turnstile
+    window_opened_s: float
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Fields of every response."""
+
+    def flush_soon(self) -> None:
+        """Write at the end of this turn of the loop."""
+
+    def credit(self, stream: RequestStream) -> None:
+        """The app took body bytes."""
+
+    def finished(self, stream: RequestStream, reset: ErrorCodes | None) -> None:
+        """The stream is over."""
+
+
 @define(eq=False)
 class RequestStream:
     """Request body in, response out; runs the app once.
@@ -74,7 +103,7 @@ class RequestStream:
         unread_bytes: Received and not yet credited to the client.
     """
 
-    protocol: H2Protocol
+    protocol: Connection
     state: H2Stream
     scope: dict[str, Any]
     ended: bool = field(init=False, default=False)
@@ -234,11 +263,9 @@ class RequestStream:
             if protocol.write_paused:
                 await self._turn_at(protocol.writable)
             elif self.state.outbound_flow_control_window <= 0:
-                self._window = self._window or asyncio.Event()
-                self._window.clear()
-                await self._window.wait()
+                await self._await_window()
             elif protocol.conn.outbound_flow_control_window <= 0:
-                await self._turn_at(protocol.window)
+                await self._await_connection_window()
             else:
                 before_bytes = len(rest)
                 rest = self._write_quantum(rest, end)
@@ -246,6 +273,31 @@ class RequestStream:
                 if self._quantum_bytes >= _QUANTUM_BYTES:
                     self._quantum_bytes = 0
                     await asyncio.sleep(0)
+
+    async def _await_window(self) -> None:
+        self._window = self._window or asyncio.Event()
+        self._window.clear()
+        try:
+            async with asyncio.timeout(self.protocol.limits.write_stall_timeout_s):
+                await self._window.wait()
+        except TimeoutError:
+            self._give_up()
+
+    async def _await_connection_window(self) -> None:
+        limit_s = self.protocol.limits.write_stall_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._turn_at(self.protocol.window)
+        except TimeoutError:
+            # With many streams a turn may take longer than the client does.
+            idle_s = asyncio.get_running_loop().time() - self.protocol.window_opened_s
+            if idle_s >= limit_s:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        if not self.gone:
+            self.lose()
+            self.protocol.finished(self, ErrorCodes.INTERNAL_ERROR)
 
     async def _turn_at(self, turnstile: Turnstile) -> None:
         self._turn = turnstile.join()

@@ -43,12 +43,16 @@ def _signer(path: Path | None, text: str | None) -> Signer:
     """The wallet from a file or the environment; none is a Gateway off chain."""
     from podium.crypto import KeySigner, NoSigner
 
-    if path is not None:
-        text = path.read_text().strip()
-    if not text:
-        return NoSigner()
     try:
+        if path is not None:
+            text = path.read_text().strip()
+        if not text:
+            return NoSigner()
         return KeySigner(bytes.fromhex(text.removeprefix("0x")))
+    except OSError as error:
+        raise click.ClickException(
+            f"the key file {path} cannot be read: {error.strerror}"
+        ) from error
     except ValueError as error:
         where = str(path) if path is not None else "PODIUM_GATEWAY_KEY"
         raise click.ClickException(
@@ -82,7 +86,7 @@ def _signer(path: Path | None, text: str | None) -> Signer:
 )
 @click.option(
     "--key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="The wallet's private key in hex; or PODIUM_GATEWAY_KEY. Without one: off chain.",
 )
 @click.option("--max-price", type=Wei(), help="Most wei per pixel.  [default: any]")
@@ -108,8 +112,9 @@ def _signer(path: Path | None, text: str | None) -> Signer:
 def gateway(source: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Send a video to Livepeer Orchestrators and write what comes back as adaptive HLS.
 
-    Writes master.m3u8, one folder per rendition, index.html and summary.json. Exits with 1 when
-    any segment failed or did not verify.
+    Writes master.m3u8, one folder per rendition, index.html and summary.json. The folder must be
+    empty, or hold an earlier result, which is replaced. Exits with 1 when any segment failed or
+    did not verify.
     """
     from podium.testing.gateway.errors import GatewayError
 
@@ -118,11 +123,17 @@ def gateway(source: Path, out: Path, as_json: bool, **options: Any) -> None:
         summary = _run(run)
     except GatewayError as error:
         raise click.ClickException(str(error)) from error
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         click.echo("Stopped: the session is ended and the playlists are closed.", err=True)
         sys.exit(_INTERRUPTED)
+    except asyncio.CancelledError as error:
+        raise click.ClickException(
+            "the run broke off by itself: a connection was closed from inside the Gateway"
+        ) from error
     except OSError as error:
-        raise click.ClickException(f"the result cannot be written: {error}") from error
+        where = error.filename or out
+        reason = error.strerror or error
+        raise click.ClickException(f"{where} cannot be written: {reason}") from error
     if as_json:
         click.echo(json.dumps(summary))
     else:
@@ -155,7 +166,6 @@ def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
             max_total_ev=options["max_total_ev"],
         ),
     )
-    out.mkdir(parents=True, exist_ok=True)
     return StreamRun(
         client=client,
         source=source,
@@ -172,6 +182,7 @@ def _run(run: StreamRun) -> dict[str, Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from podium.testing.gateway.media import media_seconds
+    from podium.testing.gateway.report import counted
 
     columns = (
         TextColumn("{task.description}"),
@@ -179,34 +190,36 @@ def _run(run: StreamRun) -> dict[str, Any]:
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    quiet = not console.is_terminal  # it would leave an empty line there
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         bar = progress.add_task(run.source.name, total=media_seconds(run.source), said="")
 
         def told(tally: Tally) -> None:
-            said = f"{len(tally.outcomes)} segments"
+            said = counted(len(tally.outcomes), "segment")
             if tally.failures:
                 said += f", {len(tally.failures)} failed"
             progress.update(bar, completed=tally.media_s, said=said)
 
         run.progress = told
-        return asyncio.run(_cancelled_by_sigterm(run))
+        return asyncio.run(_interrupted_by_sigterm(run))
 
 
-async def _cancelled_by_sigterm(run: StreamRun) -> dict[str, Any]:
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+async def _interrupted_by_sigterm(run: StreamRun) -> dict[str, Any]:
+    """Run, and take a SIGTERM as asyncio takes a Ctrl-C: cancel, then KeyboardInterrupt."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     return await run.run()
 
 
 def _show(summary: dict[str, Any], out: Path) -> None:
     from rich.console import Console
 
-    from podium.testing.gateway.report import tables
+    from podium.testing.gateway.report import tables, troubles, where
 
     console = Console()
     for table in tables(summary):
         console.print(table)
-    for failure in summary["failures"]:
-        console.print(f"segment {failure['seq']} failed: {failure['reason']}", markup=False)
-    console.print(f"Play it: {out / 'index.html'}", markup=False, highlight=False)
+    for line in troubles(summary):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(where(summary, out), markup=False, highlight=False, soft_wrap=True)

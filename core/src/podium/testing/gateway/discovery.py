@@ -14,7 +14,7 @@ import httpx
 from attrs import frozen
 
 from podium.testing.gateway.capabilities import compatible
-from podium.testing.gateway.errors import GatewayError, InputError, NoOrchestrator
+from podium.testing.gateway.errors import CallRefused, GatewayError, InputError, NoOrchestrator
 from podium.testing.gateway.requests import orchestrator_request
 from podium.testing.gateway.tickets import TicketTerms
 
@@ -31,6 +31,10 @@ TRUSTED = 1.0
 WEBHOOK_TIMEOUT_S = 3.0
 FIRST_LOOK_S = 0.5
 CUT_OFF_S = 6.0
+NO_KEY = (
+    "it was asked without a key: where an orchestrator wants a signature, "
+    "give --key-file or PODIUM_GATEWAY_KEY"
+)
 
 
 @frozen
@@ -159,7 +163,12 @@ class Discovery:
     async def _ask(self, candidate: Candidate, job: net.Capabilities) -> Offer:
         start = time.monotonic()
         request = orchestrator_request(self.signer, job)
-        info = await self.rpc.get_orchestrator(candidate.uri, request, CUT_OFF_S)
+        try:
+            info = await self.rpc.get_orchestrator(candidate.uri, request, CUT_OFF_S)
+        except CallRefused as error:
+            if any(self.signer.address):
+                raise
+            raise CallRefused(f"{error}; {NO_KEY}") from error
         self.check(info, job)
         return Offer(candidate, info, time.monotonic() - start)
 

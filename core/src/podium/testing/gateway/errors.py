@@ -35,6 +35,12 @@ class OrchestratorFailed(GatewayError):
     code = "orchestrator_failed"
 
 
+class CallRefused(OrchestratorFailed):
+    """An orchestrator was reached, and answered a gRPC call with an error."""
+
+    code = "call_refused"
+
+
 class SegmentRefused(GatewayError):
     """The segment itself cannot be transcoded: no other attempt is made (wire-video 6.5)."""
 

@@ -124,7 +124,7 @@ class HlsWriter:
     """The stream on disk.
 
     Attributes:
-        out: Its folder; made when missing.
+        out: Its folder; made with the first segment.
         profiles: The ladder, in the order of the results.
         target_s: Length that segments are meant to have.
     """
@@ -140,12 +140,11 @@ class HlsWriter:
 
     def __attrs_post_init__(self) -> None:
         self.tracks = [Track(p, self.out / folder_name(p)) for p in self.profiles]
-        for track in self.tracks:
-            track.folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, seq: int, renditions: Sequence[Rendition]) -> None:
         """Store a segment's renditions, and list it as soon as its turn has come."""
         for track, rendition in zip(self.tracks, renditions, strict=True):
+            track.folder.mkdir(parents=True, exist_ok=True)
             track.file_of(seq).write_bytes(rendition.data)
         self._waiting[seq] = renditions
         self._advance()

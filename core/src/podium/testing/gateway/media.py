@@ -78,13 +78,35 @@ def segments(source: Path, segment_s: float = 2.0) -> Iterator[Segment]:
     """
     try:
         if source.is_dir():
-            yield from _from_files(sorted(p for p in source.iterdir() if p.suffix in _ENDINGS))
+            names = sorted(p for p in source.iterdir() if p.suffix in _ENDINGS)
+            yield from _from_files(names, source)
         elif source.suffix == ".m3u8":
-            yield from _from_files(_playlist(source))
+            yield from _from_files(_playlist(source), source)
         elif source.is_file():
             yield from _cut(source, Fraction(segment_s).limit_denominator(1000))
         else:
             raise InputError(f"there is no file or folder {source}")
+    except av.FFmpegError as error:
+        raise InputError(f"{source} cannot be read as video: {error.strerror}") from error
+    except OSError as error:
+        named = error.filename or source
+        raise InputError(f"{named} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is no playlist: it is not text") from error
+
+
+def check_input(source: Path) -> None:
+    """Look whether a source can be cut, by opening it. Blocking, and quick.
+
+    Raises:
+        InputError: there is no video to be had from it.
+    """
+    if not source.is_file() or source.suffix == ".m3u8":
+        next(segments(source))
+        return
+    try:
+        with av.open(str(source)) as container:
+            _video(container, str(source))
     except av.FFmpegError as error:
         raise InputError(f"{source} cannot be read as video: {error.strerror}") from error
 
@@ -108,9 +130,11 @@ def _playlist(path: Path) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _from_files(paths: list[Path]) -> Iterator[Segment]:
+def _from_files(paths: list[Path], source: Path) -> Iterator[Segment]:
     if not paths:
-        raise InputError("the folder or playlist names no segment (.ts or .mp4)")
+        kind = "folder" if source.is_dir() else "playlist"
+        endings = ", ".join(_ENDINGS)
+        raise InputError(f"the {kind} {source} names no segment ({endings})")
     for seq, path in enumerate(paths):
         if not path.is_file():
             raise InputError(f"there is no segment {path}")

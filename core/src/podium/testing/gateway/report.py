@@ -11,6 +11,7 @@ from attrs import define, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rich.table import Table
 
@@ -25,12 +26,14 @@ class Tally:
     Attributes:
         outcomes: The segments that came back and verified.
         failures: Sequence number and reason of each that did not.
-        interrupted: The run was broken off.
+        interrupted: A person broke the run off.
+        problems: Why it ended early, for another reason.
     """
 
     outcomes: list[Outcome] = field(factory=list)
     failures: list[tuple[int, str]] = field(factory=list)
     interrupted: bool = False
+    problems: list[str] = field(factory=list)
     started: float = field(factory=time.monotonic)
     wall_s: float = 0.0
 
@@ -42,7 +45,8 @@ class Tally:
     @property
     def ok(self) -> bool:
         """Every segment came back, and something did."""
-        return bool(self.outcomes) and not self.failures and not self.interrupted
+        broken = self.failures or self.problems or self.interrupted
+        return bool(self.outcomes) and not broken
 
     def stop(self) -> None:
         """Take the time."""
@@ -98,6 +102,7 @@ def summarise(
             ],
         },
         "failures": [{"seq": seq, "reason": reason} for seq, reason in tally.failures],
+        "problems": list(tally.problems),
         "interrupted": tally.interrupted,
     }
 
@@ -136,11 +141,24 @@ def wei_text(exact: str) -> str:
     return f"{'' if amount.denominator == 1 else 'about '}{whole:,} wei"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _left(exact: str) -> tuple[str, str]:
+    """Label what is left: a sender's tickets may pay for a segment after it was done."""
+    balance = Fraction(exact)
+    if balance < 0:
+        return "Owed for the last segment", wei_text(str(-balance))
+    return "Balance left", wei_text(exact)
+
+
 def figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the figures that the terminal and the page show, as label and text."""
     segments, pay, latency = summary["segments"], summary["payments"], summary["latency"]
     rows = [
-        ("Video", f"{summary['duration_s']:.2f} s in {segments['done']} segments"),
+        ("Video", f"{summary['duration_s']:.2f} s in {counted(segments['done'], 'segment')}"),
         ("Time taken", f"{summary['wall_s']:.2f} s"),
         ("Real-time factor", f"{summary['real_time_factor'] or 0:.2f}x"),
         ("Segments failed / retried", f"{segments['failed']} / {segments['retried']}"),
@@ -156,7 +174,7 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *([("Tickets won", f"{won}")] if won is not None else []),
         ("Credited", wei_text(pay["credited_wei"])),
         ("Debited", wei_text(pay["debited_wei"])),
-        ("Balance left", wei_text(pay["balance_wei"])),
+        _left(pay["balance_wei"]),
     ]
     if "ledger_equal" in checks:
         rows.append(("Node and Gateway agree", "to the wei" if checks["ledger_equal"] else "NO"))
@@ -165,6 +183,21 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _times(latency: Mapping[str, float]) -> str:
     return f"{latency['result_s_p50']:.2f} s / {latency['result_s_max']:.2f} s"
+
+
+def troubles(summary: Mapping[str, Any]) -> list[str]:
+    """Return what went wrong, one line each."""
+    failures = summary["failures"]
+    return [f"segment {each['seq']} failed: {each['reason']}" for each in failures] + [
+        str(problem) for problem in summary["problems"]
+    ]
+
+
+def where(summary: Mapping[str, Any], out: Path) -> str:
+    """Say where the result is: to play, when there is something to play."""
+    if summary["segments"]["done"]:
+        return f"Play it: {out / 'index.html'}"
+    return f"Nothing came back; the figures are in {out / 'summary.json'}"
 
 
 def tables(summary: Mapping[str, Any]) -> list[Table]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from podium.testing.gateway import player, report
-from podium.testing.gateway.errors import GatewayError, NoOrchestrator
+from podium.testing.gateway.errors import GatewayError, InputError, NoOrchestrator
 from podium.testing.gateway.hls import HlsWriter, write_whole
 from podium.testing.gateway.media import segments
 from podium.testing.gateway.report import Tally
+from podium.testing.gateway.room import check_room, make_room
+from podium.testing.gateway.transport import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,6 +54,7 @@ class StreamRun:
     progress: Progress = _quiet
     tally: Tally = field(factory=Tally)
     _writer: HlsWriter = field(init=False)
+    _has_room: bool = False
 
     def __attrs_post_init__(self) -> None:
         self._writer = HlsWriter(self.out, self.client.profiles, self.segment_s)
@@ -60,29 +63,50 @@ class StreamRun:
         """Do all of it, and write ``summary.json`` and ``index.html``.
 
         A cancelled run ends its sessions and closes its playlists before it passes the
-        cancellation on.
+        cancellation on. A run that must end early tells why in the summary's ``problems``.
 
         Raises:
-            GatewayError: the input cannot be used, or nobody will transcode it.
+            GatewayError: nothing could be done at all: the input or the folder cannot be used,
+                or nobody will transcode it. Nothing is written then.
         """
+        check_room(self.out)
         try:
             await self._work()
         except asyncio.CancelledError:
             self.tally.interrupted = True
             raise
+        except GatewayError as error:
+            if not self.client.accounts:
+                raise
+            told = isinstance(error, NoOrchestrator)  # with the segment that found nobody
+            early = "no orchestrator is left" if told else str(error)
+            self.tally.problems.append(f"the stream ended early: {early}")
         finally:
-            self.tally.stop()
-            await self.client.close()
-            self._writer.close()
-            summary = await asyncio.to_thread(self._write_result)
+            summary = await self._finish()
         return summary
+
+    async def _finish(self) -> dict[str, Any]:
+        """End the sessions; when one was ever opened, write what there is."""
+        self.tally.stop()
+        await self.client.close()
+        if not self.client.accounts:
+            return {}
+        self._make_room()
+        self._writer.close()
+        return await asyncio.to_thread(self._write_result)
+
+    def _make_room(self) -> None:
+        """Take the folder when there is something to write, and not before."""
+        if not self._has_room:
+            make_room(self.out)
+            self._has_room = True
 
     async def _work(self) -> None:
         """Unwrap what the task group wraps: one reason is enough for a person."""
         try:
             async with asyncio.TaskGroup() as group:
                 await self._send_all(group)
-        except* GatewayError as errors:
+        except* (GatewayError, OSError) as errors:
             raise errors.exceptions[0] from None
 
     def _write_result(self) -> dict[str, Any]:
@@ -114,16 +138,26 @@ class StreamRun:
     async def _one(self, segment: Segment) -> None:
         try:
             outcome = await self.client.transcode(segment)
-        except NoOrchestrator as error:
+        except (NoOrchestrator, InputError) as error:
             self.tally.failures.append((segment.seq, str(error)))
             raise
         except GatewayError as error:
-            self.tally.failures.append((segment.seq, str(error)))
-            self._writer.skip(segment.seq)
+            self._fail(segment, str(error))
+        except asyncio.CancelledError:
+            if not is_stray():
+                raise
+            # A task group takes a cancelled task as finished: the segment would vanish.
+            self._fail(segment, "its connection was closed from inside the Gateway")
         else:
+            self._make_room()
             self.tally.outcomes.append(outcome)
             self._writer.add(segment.seq, outcome.renditions)
         self.progress(self.tally)
+
+    def _fail(self, segment: Segment, reason: str) -> None:
+        self.tally.failures.append((segment.seq, reason))
+        self._make_room()
+        self._writer.skip(segment.seq)
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:

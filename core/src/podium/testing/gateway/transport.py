@@ -8,6 +8,7 @@ and trusted as it is.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from attrs import define, field, frozen
 from cryptography import x509
 
 from podium.model import MAX_BODY_BYTES
-from podium.testing.gateway.errors import OrchestratorFailed
+from podium.testing.gateway.errors import CallRefused, OrchestratorFailed
 from podium.wire.pb import lp_rpc_pb2 as net
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ HTTP_TIMEOUT_S = 8.0
 UPLOAD_TIMEOUT_S = 2.0
 DOWNLOAD_TIMEOUT_S = HTTP_TIMEOUT_S / 2
 _SERVICE = "/net.Orchestrator/"
+_GONE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+"""Status codes that gRPC itself gives: no orchestrator need have said anything."""
 
 
 class NotSent(OrchestratorFailed):
@@ -74,11 +81,39 @@ def _trust(host: str, port: int) -> tuple[bytes, str]:
     return pem.encode(), host if host in known or not known else known[0]
 
 
+def _reach(scheme: str, host: str, port: int) -> tuple[bytes, str]:
+    """Connect, so that a person hears why it cannot be done; with TLS, see ``_trust``."""
+    if scheme == "http":
+        socket.create_connection((host, port), CONNECT_S).close()
+        return b"", host
+    return _trust(host, port)
+
+
+def _why(error: Exception, host: str, port: int) -> str:
+    """Say what is wrong with an address, and what to do about it."""
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} is not known"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens on {host}:{port}; is the node running?"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return f"it speaks plain HTTP there; try http://{host}:{port}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_S:.0f} s"
+    return str(error) or type(error).__name__
+
+
+def is_stray() -> bool:
+    """Whether a ``CancelledError`` is a library's own: nobody asked the running task to stop."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
 @define(eq=False)
 class Rpc:
     """The unary calls of the Orchestrator service, with one channel per address."""
 
     _channels: dict[str, grpc.aio.Channel] = field(factory=dict)
+    _closed: bool = False
 
     async def get_orchestrator(
         self, uri: str, request: net.OrchestratorRequest, timeout_s: float
@@ -106,6 +141,7 @@ class Rpc:
 
     async def close(self) -> None:
         """Close every channel."""
+        self._closed = True
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             await channel.close(grace=None)
@@ -113,20 +149,33 @@ class Rpc:
     async def _call(
         self, uri: str, method: str, request: Message, reply: type[Message], timeout_s: float
     ) -> Any:
-        known = uri in self._channels
+        known = self._channels.get(uri)
+        channel = await self._channel(uri)
         try:
-            return await self._call_once(uri, method, request, reply, timeout_s)
+            return await self._call_once(channel, method, request, reply, timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                await self._forget(uri)
-                if known:  # a restarted node may show another certificate
+                await self._forget(uri, channel)
+                if channel is known:  # a restarted node may show another certificate
                     return await self._call(uri, method, request, reply, timeout_s)
-            raise OrchestratorFailed(error.details() or error.code().name) from error
+            failed = OrchestratorFailed if error.code() in _GONE else CallRefused
+            raise failed(error.details() or error.code().name) from error
+        except asyncio.CancelledError as error:
+            # Closing a channel cancels its calls: another call found it broken (see _forget).
+            if not is_stray():
+                raise
+            if self._channels.get(uri) is not channel and not self._closed:
+                return await self._call(uri, method, request, reply, timeout_s)
+            raise OrchestratorFailed(f"the connection to {uri} was closed") from error
 
     async def _call_once(
-        self, uri: str, method: str, request: Message, reply: type[Message], timeout_s: float
+        self,
+        channel: grpc.aio.Channel,
+        method: str,
+        request: Message,
+        reply: type[Message],
+        timeout_s: float,
     ) -> Any:
-        channel = await self._channel(uri)
         call = channel.unary_unary(
             _SERVICE + method,
             request_serializer=type(request).SerializeToString,
@@ -139,15 +188,15 @@ class Rpc:
             return self._channels[uri]
         parts = urlsplit(uri)
         host, port = parts.hostname or "", parts.port or 443
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                pem, name = await asyncio.to_thread(_reach, parts.scheme, host, port)
+        except (OSError, ValueError) as error:
+            reason = _why(error, host, port)
+            raise NotSent(f"{host}:{port} cannot be reached: {reason}") from error
         if parts.scheme == "http":
             channel = grpc.aio.insecure_channel(f"{host}:{port}")
         else:
-            try:
-                async with asyncio.timeout(CONNECT_S):
-                    pem, name = await asyncio.to_thread(_trust, host, port)
-            except (OSError, TimeoutError, ValueError) as error:
-                reason = str(error) or "no TLS answer in time"
-                raise NotSent(f"{host}:{port} cannot be reached: {reason}") from error
             channel = grpc.aio.secure_channel(
                 f"{host}:{port}",
                 grpc.ssl_channel_credentials(root_certificates=pem),
@@ -155,8 +204,10 @@ class Rpc:
             )
         return self._channels.setdefault(uri, channel)
 
-    async def _forget(self, uri: str) -> None:
-        if channel := self._channels.pop(uri, None):
+    async def _forget(self, uri: str, channel: grpc.aio.Channel) -> None:
+        """Close a broken channel, unless another call did, and perhaps opened a new one."""
+        if uri in self._channels and self._channels[uri] is channel:
+            del self._channels[uri]
             await channel.close(grace=None)
 
 
