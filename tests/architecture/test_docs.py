@@ -44,7 +44,7 @@ def test_shown_configurations_are_valid(example, tmp_path):
 
 
 def test_shown_commands_exist(session, root):
-    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.M))
     for line in re.findall(r"^\$ (.*)$", session, re.M):
         for command in re.split(r" (?:&&|\|) ", line.split("  #")[0].replace(" 2>&1", "")):
             words = shlex.split(command.replace(".venv/bin/podium", "podium"))

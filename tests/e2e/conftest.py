@@ -11,10 +11,9 @@ import pytest
 from podium.app import running
 from podium.assembly import Overrides
 from podium.bench import null
+from podium.config.account import AccountSettings
+from podium.config.chain import ChainLocalSettings, ChainSettings
 from podium.config.settings import (
-    AccountSettings,
-    ChainLocalSettings,
-    ChainSettings,
     LimitsSettings,
     NodeSettings,
     PaymentsSettings,

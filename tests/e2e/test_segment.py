@@ -253,6 +253,15 @@ async def test_a_body_beyond_the_limit(world):
     assert (await sender.result(b"x" * 100_000)).WhichOneof("result") == "data"
 
 
+async def test_the_operators_bound_on_header_fields(world):
+    node = await world.node(limits={"max_fields": 64})
+    sender = await world.sender(node)
+    many = {f"x-{number}": "1" for number in range(65)}
+    with pytest.raises(httpx.RemoteProtocolError, match="error_code:11"):  # ENHANCE_YOUR_CALM
+        await sender.client.get(node.service_uri + "/", headers=many)
+    assert (await sender.result()).WhichOneof("result") == "data"
+
+
 async def test_a_body_that_stops_coming(world):
     node = await world.node(limits={"body_stall_timeout_s": 0.2})
     sender = await world.sender(node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +14,7 @@ from podium_hookspecs import Mount, NodeStarted
 
 from podium import assembly, crypto
 from podium.assembly import Overrides
-from podium.errors import StartupError
+from podium.errors import ConfigInvalid
 from podium.jobs.spine import Spine
 from podium.jobs.till import Till
 from podium.model import PROTOCOL_VERSION
@@ -23,7 +22,6 @@ from podium.node import (
     Door,
     Fanout,
     Node,
-    reachable,
     serve_until_closed,
     stop_task,
     sweep,
@@ -46,14 +44,19 @@ from podium.web.results import ResultsFace
 from podium.web.routes import CORE_PATHS, public_app
 from podium.web.segment import TRANSCODE, SegmentFaces
 from podium.web.segment import Settings as FaceSettings
+from podium.web.standing import STANDING_PATH, StandingFace
 from podium.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from structlog.typing import FilteringBoundLogger
 
+    from podium.assembly import Money
     from podium.config.settings import Settings
+    from podium.crypto import Signer
+    from podium.listener import PodiumServer
+    from podium.onchain.node import OnChainNode
     from podium.payments import Payments
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
@@ -82,7 +85,7 @@ class _Builder:
         """Bind, load, start, serve: in the order in which a problem is cheapest to find."""
         settings, stack = self.settings, self.stack
         stack.enter_context(assembly.data_folder(settings.node.data_dir))
-        signer = assembly.signer(settings)
+        signer = await self._signer()
         recipient = settings.account.recipient_bytes or signer.address
         public = assembly.public_server(settings, self.door)
         stack.callback(public.close)
@@ -95,7 +98,8 @@ class _Builder:
         self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
-        payments, book = await self._money(recipient, host)
+        onchain, money = await self._chain(signer, recipient)
+        payments, book = self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
         spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
@@ -111,14 +115,7 @@ class _Builder:
         )
         self.emit.listeners.append(service.on_event)
         await self._start_work(host, pool)
-        faces = self._faces(service, host, objects, orchestrator_id)
-        self.door.app = public_app(
-            grpc=GrpcApp(unary=service.methods, stopping=public.stopping),
-            segment=faces.segment,
-            payment=faces.payment,
-            results=ResultsFace(objects),
-            mounts=host.mounts,
-        )
+        self._open_public(service, host, objects, public, orchestrator_id)
         node = Node(
             settings=settings,
             service_uri=service_uri,
@@ -134,12 +131,30 @@ class _Builder:
             public=public,
             admin=admin,
             served=await serve_until_closed(stack, public),
+            onchain=onchain,
         )
         self._open_admin(node)
         await serve_until_closed(stack, admin)
         stack.push_async_callback(stop_task, asyncio.create_task(sweep(sessions, objects)))
         self.emit(NodeStarted(PROTOCOL_VERSION, service_uri, settings.node.max_sessions))
         return node
+
+    def _open_public(
+        self,
+        service: OrchestratorService,
+        host: PluginHost,
+        objects: ObjectStore,
+        public: PodiumServer,
+        orchestrator_id: str,
+    ) -> None:
+        faces = self._faces(service, host, objects, orchestrator_id)
+        self.door.app = public_app(
+            grpc=GrpcApp(unary=service.methods, stopping=public.stopping),
+            segment=faces.segment,
+            payment=faces.payment,
+            results=ResultsFace(objects),
+            mounts=host.mounts,
+        )
 
     async def _start_work(self, host: PluginHost, pool: WorkerPool) -> None:
         for pipeline in host.pipelines.values():
@@ -148,11 +163,16 @@ class _Builder:
         await pool.start(host.workers)
 
     def _open_admin(self, node: Node) -> None:
-        self.admin_door.app = make_admin_app(
-            node.telemetry.render if self.settings.node.metrics else None,
-            lambda: node.ready,
-            (*node.host.mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")),
+        if node.onchain is not None:
+            node.telemetry.watch_chain(node.onchain.figures)
+            node.telemetry.watch_gas(node.onchain.gas_prices)
+        mounts = (
+            *node.host.mounts,
+            Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"),
+            Mount(STANDING_PATH, StandingFace(node.standing), "admin"),
         )
+        render = node.telemetry.render if self.settings.node.metrics else None
+        self.admin_door.app = make_admin_app(render, lambda: node.ready, mounts)
 
     async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
         services = Services(
@@ -172,12 +192,51 @@ class _Builder:
         self.emit.listeners.append(host.emit)
         return host
 
-    async def _money(self, recipient: bytes, host: PluginHost) -> tuple[Payments, PriceBook]:
+    async def _signer(self) -> Signer:
+        """Hold the account's key; off chain there may be none."""
+        account = self.settings.account
+        if not account.given:
+            if self.settings.chain.on_chain:
+                raise ConfigInvalid(["account: a chain needs a key: keystore or private_key"])
+            return crypto.NoSigner()
+        if account.key_bytes is not None and not self.settings.chain.on_chain:
+            return crypto.KeySigner(account.key_bytes)
+        from podium.onchain.connect import unlock
+
+        return await asyncio.to_thread(unlock, account, "account", self.overrides.ask_password)
+
+    async def _chain(self, signer: Signer, recipient: bytes) -> tuple[OnChainNode | None, Money]:
+        """Connect to the chain, if there is one; what it needs is imported only then."""
         database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
-        payments = assembly.payments(self.settings, self.overrides, recipient, database, self.emit)
+        if not self.settings.chain.on_chain:
+            return None, assembly.local_money(self.settings, self.overrides, database)
+        from podium.chain.signer import LocalSigner
+        from podium.onchain.build import OnChainBuilder
+
+        assert isinstance(signer, LocalSigner)
+        ask, emit = self.overrides.ask_password, self.emit
+        builder = OnChainBuilder(
+            self.settings, database, signer, recipient, emit, self.log, self.stack, ask
+        )
+        onchain = await builder.build()
+        money = assembly.Money(
+            clock=onchain.clock,
+            broker=onchain.broker,
+            gas_price=onchain.gas,
+            redeem_gas=onchain.chain.network.redeem_gas,
+            store=onchain.redeemer,
+            wei=onchain.wei,
+            revealed=onchain.redeemer.has_revealed,
+        )
+        return onchain, money
+
+    def _payments(
+        self, recipient: bytes, host: PluginHost, money: Money
+    ) -> tuple[Payments, PriceBook]:
+        payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
         self.stack.push_async_callback(payments.drain)
-        rates = assembly.rates(self.settings)
+        rates = assembly.rates(self.settings, money.wei)
         return payments, PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
 
     def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:
@@ -238,45 +297,3 @@ async def running(settings: Settings, overrides: Overrides | None = None) -> Asy
     """
     async with AsyncExitStack() as stack:
         yield await _Builder(settings, overrides or Overrides(), stack).build()
-
-
-async def serve(settings: Settings, *, started: Callable[[Node], None] | None = None) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
-
-    Args:
-        settings: Checked.
-        started: Told once the node serves.
-    """
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    async with running(settings) as node:
-        if started is not None:
-            started(node)
-        check = asyncio.create_task(_check_service_uri(node))
-        asked = asyncio.create_task(signals.get())
-        failed = asyncio.create_task(node.failed())
-        await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
-            asked.cancel()
-            raise StartupError("the public port stopped by itself")
-        draining = asyncio.create_task(node.drain(asked.result().name))
-        again = asyncio.create_task(signals.get())
-        await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, again, failed, check):
-            await stop_task(task)
-
-
-async def _check_service_uri(node: Node) -> None:
-    """Warn when the node cannot reach itself the way gateways will."""
-    if not node.settings.node.startup_check:
-        return
-    problem = await reachable(node.service_uri)
-    if problem:
-        node.log.warning(
-            "service URI does not answer: gateways will not find this node; check"
-            " node.service_uri, name resolution and port forwarding",
-            service_uri=node.service_uri,
-            problem=problem,
-        )

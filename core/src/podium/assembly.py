@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from podium import crypto
 from podium.errors import StartupError
 from podium.listener import Limits, TlsFiles, make_server, self_signed
 from podium.model import PROTOCOL_VERSION
@@ -25,8 +24,10 @@ from podium.payments import (
     SenderFunds,
     TicketPayments,
     load_secret,
+    nothing_revealed,
 )
-from podium.pricing import Rates
+from podium.pricing import Rate, Rates
+from podium.pricing.convert import wei_or_eth
 from podium.stores.objects import ObjectStore
 from podium.telemetry.logs import make_log
 from podium.telemetry.metrics import Telemetry
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
-    from podium.crypto import Signer
     from podium.listener import PodiumServer
     from podium.payments import Broker, Clock, GasPrice, Payments
-    from podium.stores.sqlite import Database
+    from podium.payments.ports import TicketStore
+    from podium.pricing.convert import Convert
 
 
 LOCK_FILE = "lock"
@@ -63,6 +64,7 @@ class Overrides:
         token_secret: Secret of auth tokens.
         now: Unix seconds.
         allowed_networks: Networks that are not public, yet may be connected for bodies.
+        ask_password: Asks a person for a key file's password; None: nobody is there.
     """
 
     plugins: Mapping[str, object] = field(factory=dict)
@@ -74,6 +76,7 @@ class Overrides:
     token_secret: bytes | None = None
     now: Callable[[], float] = time.time
     allowed_networks: tuple[str, ...] = ()
+    ask_password: Callable[[str], str] | None = None
 
 
 def data_folder(folder: Path) -> BinaryIO:
@@ -100,12 +103,6 @@ def data_folder(folder: Path) -> BinaryIO:
     return lock
 
 
-def signer(settings: Settings) -> Signer:
-    """Hold the account's key; off chain there is none."""
-    key = settings.account.key_bytes
-    return crypto.NoSigner() if key is None else crypto.KeySigner(key)
-
-
 def public_server(settings: Settings, app: AsgiApp) -> PodiumServer:
     """Bind the public port; its certificate names the host of the service URI."""
     node = settings.node
@@ -116,15 +113,27 @@ def public_server(settings: Settings, app: AsgiApp) -> PodiumServer:
     elif address.tls:
         host = urlsplit(node.advertised_uri(address.port)).hostname or address.reachable_host
         tls = self_signed(node.data_dir, host)
-    limits = Limits(
-        head_timeout_s=settings.limits.head_timeout_s,
-        max_connections=settings.limits.max_connections,
-        silent_per_address=settings.limits.silent_connections_per_address,
-        graceful_timeout_s=node.drain_timeout_s,
-    )
-    server = make_server(app, address.host, address.port, tls if address.tls else None, limits)
+    tls = tls if address.tls else None
+    server = make_server(app, address.host, address.port, tls, limits(settings))
     server.bind()
     return server
+
+
+def limits(settings: Settings) -> Limits:
+    """Bound what clients of the public port may ask."""
+    given = settings.limits
+    return Limits(
+        max_connections=given.max_connections,
+        silent_per_address=given.silent_connections_per_address,
+        max_streams=given.max_streams,
+        max_head_bytes=given.max_head_bytes,
+        max_fields=given.max_fields,
+        handshake_timeout_s=given.handshake_timeout_s,
+        head_timeout_s=given.head_timeout_s,
+        write_stall_timeout_s=given.write_stall_timeout_s,
+        idle_timeout_s=given.idle_timeout_s,
+        graceful_timeout_s=settings.node.drain_timeout_s,
+    )
 
 
 def admin_server(settings: Settings, app: AsgiApp) -> PodiumServer:
@@ -135,41 +144,80 @@ def admin_server(settings: Settings, app: AsgiApp) -> PodiumServer:
     return server
 
 
+@frozen(kw_only=True)
+class Money:
+    """What payments stand on: the chain's views, the fixed local view, or a test's.
+
+    Attributes:
+        clock: Blocks and rounds.
+        broker: Senders' funds.
+        gas_price: What tickets allow for gas.
+        redeem_gas: Gas of one redemption.
+        store: Keeps winners.
+        wei: Converts currencies.
+        revealed: Whether a redemption has shown a ticket's randomness.
+    """
+
+    clock: Clock
+    broker: Broker
+    gas_price: GasPrice
+    redeem_gas: int
+    store: TicketStore
+    wei: Convert = wei_or_eth
+    revealed: Callable[[int], bool] = nothing_revealed
+
+
+def local_money(settings: Settings, overrides: Overrides, store: TicketStore) -> Money:
+    """Return the fixed view, or what a test puts in its place."""
+    local = settings.chain.local
+    funds = SenderFunds(local.deposit_wei, local.reserve_wei, pool_size=local.pool_size)
+    return Money(
+        clock=overrides.clock or LocalClock(overrides.now, local.block_seconds),
+        broker=overrides.broker or LocalBroker(funds),
+        gas_price=overrides.gas_price or FixedGasPrice(local.gas_price_wei),
+        redeem_gas=overrides.redeem_gas,
+        store=store,
+    )
+
+
 def payments(
     settings: Settings,
     overrides: Overrides,
     recipient: bytes,
-    database: Database,
+    money: Money,
     emit: Callable[[Event], None],
 ) -> Payments:
     """Ticket payments wherever there is a recipient; without one everything is free."""
     if not any(recipient):
         return NoPayments()
-    local = settings.chain.local
-    funds = SenderFunds(local.deposit_wei, local.reserve_wei, pool_size=local.pool_size)
     return TicketPayments.build(
         PaymentSettings(
             recipient=recipient,
             ticket_ev=settings.payments.ticket_ev_wei,
             max_face_value=settings.payments.max_face_value_wei,
-            redeem_gas=overrides.redeem_gas,
+            redeem_gas=money.redeem_gas,
         ),
         rand=overrides.rand or RandSource(load_secret(settings.node.data_dir)),
-        clock=overrides.clock or LocalClock(overrides.now, local.block_seconds),
-        broker=overrides.broker or LocalBroker(funds),
-        gas_price=overrides.gas_price or FixedGasPrice(local.gas_price_wei),
-        store=database,
+        clock=money.clock,
+        broker=money.broker,
+        gas_price=money.gas_price,
+        store=money.store,
         on_event=emit,
+        revealed=money.revealed,
     )
 
 
-def rates(settings: Settings) -> Rates:
-    """Read the configured prices."""
+def rates(settings: Settings, wei: Convert) -> Rates:
+    """Read the configured prices; ``wei`` converts those in a currency."""
     payments = settings.payments
     return Rates(
-        default=payments.wei_per_pixel,
-        gateways={"0x" + g.address_bytes.hex(): g.wei_per_pixel for g in payments.per_gateway},
+        default=Rate(payments.per_pixel, payments.currency),
+        gateways={
+            "0x" + gateway.address_bytes.hex(): Rate(gateway.per_pixel, gateway.currency)
+            for gateway in payments.per_gateway
+        },
         auto_adjust=payments.auto_adjust_price,
+        wei=wei,
     )
 
 
@@ -195,10 +243,16 @@ def telemetry(settings: Settings, orchestrator_id: str) -> Telemetry:
 
 
 def log(settings: Settings) -> FilteringBoundLogger:
-    """Make the log; the account's key never appears in it."""
-    key = settings.account.private_key
+    """Make the log; keys and passwords never appear in it."""
+    account = settings.account
+    given = [
+        secret.reveal
+        for keys in (account, account.redeemer, account.rewarder)
+        for secret in (keys.private_key, keys.password)
+        if secret is not None
+    ]
     return make_log(
         log_format=settings.node.log_format,
         level=settings.node.log_level,
-        secrets=() if key is None else (key.reveal, key.reveal.removeprefix("0x")),
+        secrets=(*given, *(text.removeprefix("0x") for text in given)),
     )

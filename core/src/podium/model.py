@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -132,3 +133,66 @@ class WinningTicket:
     recipient_rand: int = field(repr=False)
     expiration_block: int
     signature: bytes = field(repr=False)
+
+
+class TicketState(StrEnum):
+    """Where a winning ticket is on its way to being paid."""
+
+    PENDING = "pending"
+    """It waits for its time, or for its next try."""
+
+    SUBMITTED = "submitted"
+    """Its redemption is under way."""
+
+    CONFIRMED = "confirmed"
+    """It was redeemed. It may have paid less than its face value, even nothing."""
+
+    BLOCKED = "blocked"
+    """Something that may pass stands in its way; the reason says what."""
+
+    EXPIRED = "expired"
+    """Its rounds went by: the contract takes it no more."""
+
+    DEAD = "dead"
+    """The contract will never take it; the reason says why."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is still something to be done for it."""
+        return self in {TicketState.PENDING, TicketState.SUBMITTED, TicketState.BLOCKED}
+
+
+@frozen
+class TicketRecord:
+    """A winning ticket and how far its redemption is.
+
+    Attributes:
+        ticket: The winning ticket.
+        state: Where it is.
+        reason: Why it is blocked, expired or dead; a stable word or the contract's own text.
+        attempts: Tries that brought nothing, in a row.
+        next_try_at: Unix seconds before which it is left alone.
+        tx_key: Key of the newest request to redeem it, from before that was sent.
+        tx_hash: 32 bytes, the transaction that redeemed it; None where it is not known.
+        paid: Wei that it paid; None where it is not known.
+        block: Block of ``tx_hash``; 0 where it is not known.
+        gas_price_limit: Wei for one unit of gas up to which its redemption is worth it; 0 where
+            that is not what blocks it.
+        created_at: UTC, ``YYYY-MM-DD HH:MM:SS``, when it was won.
+        updated_at: UTC, when its state changed last; None until it has.
+        done_at: UTC, when it was redeemed or given up; None until it was.
+    """
+
+    ticket: WinningTicket
+    state: TicketState = TicketState.PENDING
+    reason: str = ""
+    attempts: int = 0
+    next_try_at: float = 0.0
+    tx_key: str = ""
+    tx_hash: bytes | None = None
+    paid: int | None = None
+    block: int = 0
+    gas_price_limit: int = 0
+    created_at: str = ""
+    updated_at: str | None = None
+    done_at: str | None = None

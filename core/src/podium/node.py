@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from attrs import define, field
 from podium_hookspecs import NodeStopping
 
+from podium.crypto import checksum_address
 from podium.web.asgi import send_text
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from podium.config.settings import Settings
     from podium.listener import PodiumServer
+    from podium.onchain.node import OnChainNode
     from podium.payments import Payments
     from podium.pluginhost import PluginHost
     from podium.pricing import PriceBook
@@ -41,6 +44,7 @@ class Node:
     Attributes:
         service_uri: Where peers reach it.
         emit: Tells telemetry and plugins of an event.
+        onchain: The chain's part; None off chain.
     """
 
     settings: Settings
@@ -57,6 +61,7 @@ class Node:
     public: PodiumServer
     admin: PodiumServer
     served: asyncio.Task[None]
+    onchain: OnChainNode | None = None
 
     @property
     def ready(self) -> tuple[bool, str]:
@@ -66,6 +71,20 @@ class Node:
         if not self.service.capabilities.bits:
             return False, "no pipeline has a worker that is up"
         return True, "ok"
+
+    def standing(self) -> dict[str, Any]:
+        """Return how it stands, as JSON can hold it."""
+        ready, reason = self.ready
+        return {
+            "version": version("podium"),
+            "service_uri": self.service_uri,
+            "orchestrator": self.host.facts.orchestrator_id,
+            "ready": ready,
+            "reason": reason,
+            "sessions": len(self.sessions),
+            "max_sessions": self.sessions.max_sessions,
+            "gateways": sorted(checksum_address(sender) for sender in self.sessions.senders),
+        }
 
     async def drain(self, reason: str) -> None:
         """Stop advertising, finish what is in flight, for as long as the settings allow."""

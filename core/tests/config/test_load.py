@@ -62,8 +62,8 @@ def test_values_are_read_and_remembered_as_given(tmp_path):
     assert settings.node.drain_timeout_s == 5.0
     assert settings.account.key_bytes == bytes.fromhex(KEY)
     assert settings.account.recipient_bytes == bytes.fromhex(ACCOUNT[2:])
-    assert settings.payments.wei_per_pixel == Fraction(1, 12)
-    assert settings.payments.per_gateway[0].wei_per_pixel == 7
+    assert settings.payments.per_pixel == Fraction(1, 12)
+    assert settings.payments.per_gateway[0].per_pixel == 7
     assert settings.chain.local.block_seconds == 1.0
     assert {"node.max_sessions", "chain.local.block_seconds"} <= settings.given
     assert "node.metrics" not in settings.given
@@ -141,8 +141,16 @@ def test_every_problem_is_told_at_once(tmp_path):
         ("payments", 'price_per_unit = "1/3"', "must be a whole number or a decimal text"),
         ("payments", "price_per_unit = -1", "must be >= 0"),
         ("payments", "pixels_per_unit = 0", "must be >= 1: 0"),
-        ("chain", 'network = "mainnet"', 'there is no chain client for "mainnet"'),
+        ("chain", 'rpc_urls = []\nnetwork = "devnet"', 'network "devnet" needs at least one JSON'),
+        ("chain", 'rpc_urls = ["ws://x"]', "must be http:// or https:// URLs"),
+        ("chain", 'controller = "0x12"', "must be an address"),
+        ("account", f'keystore = "k"\nprivate_key = "{"11" * 32}"', "give private_key or keystore"),
+        ("payments", 'currency = "U$D"', "must be letters, as in wei, eth or USD"),
         ("limits", "max_body_bytes = 300000001", "must be <= 300000000: 300000001"),
+        ("limits", "max_fields = 3", "must be >= 64: 3"),
+        ("limits", "max_head_bytes = 4096", "must be >= 65536: 4096"),
+        ("limits", "max_streams = 100001", "must be <= 100000: 100001"),
+        ("limits", "idle_timeout_s = 0.5", "must be >= 1: 0.5"),
         ("plugins", "transcode = 3", "must be a table: [plugins.transcode]"),
         ("plugins", "Transcode = {}", "a plugin's name has lower-case letters"),
     ],
@@ -153,6 +161,26 @@ def test_wrong_values_are_refused_never_coerced(tmp_path, section, line, text):
     assert where.startswith(f"{section}.{line.split(' ')[0]}")
     assert text in problem
     assert what
+
+
+def test_prices_need_an_account(tmp_path):
+    prices = f"""
+        [payments]
+        price_per_unit = "0.1"
+        [[payments.per_gateway]]
+        address = "{ACCOUNT}"
+        price_per_unit = 0
+        [[payments.per_gateway]]
+        address = "{ACCOUNT}"
+        price_per_unit = 2
+    """
+    text = "would never be charged, since there is no account: set account.private_key"
+    assert problems(prices, tmp_path) == [
+        f"payments.price_per_unit: {text}",
+        f"payments.per_gateway[1].price_per_unit: {text}",
+    ]
+    for account in (f'private_key = "{KEY}"', f'recipient = "{ACCOUNT}"'):
+        load_settings(write(tmp_path, f"{prices}\n[account]\n{account}\n"), {})
 
 
 def test_secrets_come_from_the_environment_or_a_file(tmp_path):

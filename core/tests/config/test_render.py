@@ -50,9 +50,12 @@ def test_every_setting_is_in_the_default_file_with_its_default_and_help():
         "token": {"env": "NAME"},
     }
     examples = {"private_key", "recipient", "tls_cert", "tls_key", "spool_dir", "per_gateway"}
-    for name in SECTIONS:
+    examples |= {"keystore", "password"}
+    tables = [document[name] for name in SECTIONS]
+    tables += [value for table in tables for value in table.values() if isinstance(value, dict)]
+    for table in tables:
         for key in examples:
-            document[name].pop(key, None)
+            table.pop(key, None)
     del document["plugins"]
     settings = parse_settings(document)
     assert attrs.evolve(settings, given=frozenset()) == Settings()
@@ -61,7 +64,8 @@ def test_every_setting_is_in_the_default_file_with_its_default_and_help():
 def test_given_values_replace_the_comments():
     text = render_default({}, {"account.private_key": '{file = "k"}', "node.max_sessions": "4"})
     document = tomllib.loads(text)
-    assert document["account"] == {"private_key": {"file": "k"}}
+    empty = {"redeemer": {}, "rewarder": {}}
+    assert document["account"] == {"private_key": {"file": "k"}, **empty}
     assert document["node"] == {"max_sessions": 4}
 
 
@@ -95,3 +99,22 @@ def test_values_are_written_as_toml_that_reads_back():
     assert toml(Fraction(1, 8)) == '"0.125"'
     assert toml(Fraction(7)) == "7"
     assert toml(Secret("s")) == '"***"'
+
+
+def test_show_masks_the_keys_in_urls_of_endpoints():
+    urls = [
+        "https://user:passw0rd@rpc.example:8545/",
+        "https://rpc.example/v3/0123456789abcdef",
+        "https://rpc.example/?apikey=0123456789abcdef",
+        "http://127.0.0.1:8545",
+    ]
+    chain = {"network": "devnet", "controller": "0x" + "cc" * 20, "rpc_urls": urls}
+    text = show(parse_settings({"version": 1, "chain": chain}))
+    assert tomllib.loads(text)["chain"]["rpc_urls"] == [
+        "https://rpc.example:8545/***",
+        "https://rpc.example/***",
+        "https://rpc.example/***",
+        "http://127.0.0.1:8545",
+    ]
+    assert "passw0rd" not in text
+    assert "0123456789abcdef" not in text

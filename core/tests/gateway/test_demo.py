@@ -6,7 +6,10 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from podium.demo import DemoError, NodeProcess, demo, differences, free_ports, stored_winners
+from podium.demo.books import differences, stored_winners
+from podium.demo.errors import DemoError
+from podium.demo.processes import NodeConfig, NodeProcess, free_ports
+from podium.demo.video import demo
 
 
 def summary(**account):
@@ -82,9 +85,9 @@ def test_free_ports_differ():
     assert len(set(free_ports(5))) == 5
 
 
-def test_a_node_that_does_not_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("podium.demo.NODE_TOML", 'nonsense = "{port}"\n')
-    node = NodeProcess.start(tmp_path, tmp_path / "node.log")
+def test_a_node_that_does_not_start(tmp_path):
+    config = NodeConfig.write(tmp_path, payments='nonsense = "x"')
+    node = NodeProcess.start(config, tmp_path / "node.log")
     with pytest.raises(DemoError, match=r"did not get ready:\n(.|\n)*nonsense"):
         node.wait_until_ready()
     with pytest.raises(DemoError, match="did not show its ledger"):

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from podium.listener import self_signed
 from podium.listener.errors import CertificateError
@@ -86,3 +86,46 @@ def test_a_directory_that_cannot_be_written_is_a_typed_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CertificateError):
         self_signed(tmp_path / "file", "a.example")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        ("no cert", "cannot read the certificate {cert}: No such file or directory"),
+        ("no key", "cannot read the key {key}: No such file or directory"),
+        ("broken cert", "{cert} does not hold a certificate in PEM"),
+        ("broken key", "{key} does not hold a private key in PEM"),
+        ("encrypted key", "the key {key} is encrypted: it must be without a password"),
+        ("other key", "{key} is not the key of the certificate {cert}"),
+        ("key of another kind", "{key} is not the key of the certificate {cert}"),
+    ],
+)
+def test_files_that_cannot_be_used_are_told_apart(tmp_path, spoil, text):
+    files = self_signed(tmp_path, "a.example")
+    files.context(["h2"])
+    key = ec.generate_private_key(ec.SECP256R1())
+    match spoil:
+        case "no cert":
+            files.cert.unlink()
+        case "no key":
+            files.key.unlink()
+        case "broken cert":
+            files.cert.write_text("broken")
+        case "broken key":
+            files.key.write_text("broken")
+        case "encrypted key":
+            files.key.write_bytes(pem(key, serialization.BestAvailableEncryption(b"secret")))
+        case "other key":
+            files.key.write_bytes(pem(key))
+        case "key of another kind":
+            files.key.write_bytes(pem(rsa.generate_private_key(65537, 2048)))
+    with pytest.raises(CertificateError) as caught:
+        files.context(["h2"])
+    assert str(caught.value) == text.format(cert=files.cert, key=files.key)
+
+
+def pem(key, encryption=None):
+    encryption = encryption or serialization.NoEncryption()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )

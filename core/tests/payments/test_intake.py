@@ -53,6 +53,16 @@ async def test_good_tickets_are_credited_exactly(setup, ticket_value):
     assert (event.tickets, event.expected_value, event.session_id) == (3, 3 * ticket_value, "s")
 
 
+async def test_events_name_the_stream_that_a_payment_came_with(setup):
+    payment = await setup.payer.payment(1)
+    await setup.node.receive(payment, "s", "movie")
+    with pytest.raises(TicketError):
+        await setup.node.receive(payment, "s", "movie")
+    last = setup.events[-2:]
+    assert [type(event) for event in last] == [PaymentReceived, PaymentRefused]
+    assert [event.stream for event in last] == ["movie", "movie"]
+
+
 async def test_no_tickets_is_no_error_and_no_credit(setup):
     assert (await setup.node.receive(Payment(), "s")).tickets == 0
     assert (await setup.node.receive(setup.payer.ticketless(), "s")).tickets == 0
@@ -266,6 +276,20 @@ async def test_winners_are_stored_with_all_that_redeems_them(make_setup):
     assert (winner.creation_round, winner.block_hash) == (10, b"\x55" * 32)
     assert winner.signature == payment.ticket_sender_params[0].signature
     assert winner.face_value == payment.ticket_params.face_value
+
+
+async def test_parameters_end_when_a_redemption_shows_their_randomness(make_setup):
+    setup = always_win(make_setup)
+    payment = await setup.payer.payment(1)
+    later = await setup.payer.payment(2, params=payment.ticket_params)
+    await setup.node.receive(payment, "s")
+    (winner,) = setup.store.tickets
+    setup.node.intake.revealed = {winner.recipient_rand}.__contains__
+    balance = setup.balance()
+    await refused(setup, later, "TicketParams expired")
+    assert setup.balance() == balance
+    assert len(setup.store.tickets) == 2
+    assert (await setup.node.receive(await setup.payer.payment(1), "s")).tickets == 1
 
 
 async def test_uncredited_winners_are_stored_too(make_setup):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from podium.model import PriceInfo
-from podium.pricing import PriceBook, Rates, price_info
+from podium.pricing import PriceBook, Rate, Rates, price_info
 from podium.pricing.book import INT64_MAX, adjusted
 from podium_hookspecs import Price, PriceRequest
 from podium_hookspecs.errors import PluginError
@@ -116,3 +116,20 @@ def test_a_price_never_becomes_free(price):
     assert (info.price_per_unit == 0) == (price == 0)
     assert max(info.price_per_unit, info.pixels_per_unit) <= INT64_MAX
     assert abs(info.wei_per_unit - price) < 1
+
+
+async def test_prices_in_a_currency_are_converted_when_they_are_quoted():
+    rate = {"usd": Fraction(10**18, 2000)}
+    rates = Rates(Rate(Fraction(1, 10**9), "USD"), wei=lambda amount, name: amount * rate[name])
+    prices, _ = book(rates, multiplier=Fraction(0))
+    assert await prices.quote(REQUEST) == PriceInfo(500_000, 1)
+    rate["usd"] *= 2
+    assert await prices.quote(REQUEST) == PriceInfo(1_000_000, 1)
+    prices, _ = book(Rates(Rate(Fraction(1, 10**12), "ETH")), multiplier=Fraction(0))
+    assert await prices.quote(REQUEST) == PriceInfo(1_000_000, 1)
+
+
+async def test_without_a_price_feed_nothing_is_quoted():
+    prices, _ = book(Rates(Rate(Fraction(1), "USD")))
+    with pytest.raises(PluginError, match="no price feed for USD"):
+        await prices.quote(REQUEST)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from podium.errors import StoreError
 from podium.model import WinningTicket
-from podium.stores import sqlite
+from podium.stores import sqlite, tickets
 from podium.stores.sqlite import Database
 
 
@@ -49,7 +49,7 @@ async def test_tickets_come_back_as_they_were(database):
     assert await database.count_tickets() == 3
     (row,) = await database.list_tickets(sender=b"\x02" * 20, open_only=True)
     assert row.ticket == tickets[2]
-    assert (row.redeemed_at, row.tx_hash, row.failure) == (None, None, None)
+    assert (row.state, row.reason, row.done_at, row.tx_hash) == ("pending", "", None, None)
     assert len(row.created_at) == 19
     assert await database.count_tickets(sender=b"\x09" * 20) == 0
     assert len(await database.list_tickets(limit=2)) == 2
@@ -63,8 +63,7 @@ def test_all_values_survive_the_row(face, prob, rand, nonce, number):
     winner = ticket(
         face_value=face, win_prob=prob, recipient_rand=rand, nonce=nonce, creation_round=number
     )
-    row = sqlite._queued((*sqlite._row(winner), "now", None, None, None))
-    assert row.ticket == winner
+    assert tickets._ticket(tickets._row(winner)) == winner
 
 
 async def test_a_ticket_is_stored_once_whatever_its_signature(database):
@@ -72,17 +71,6 @@ async def test_a_ticket_is_stored_once_whatever_its_signature(database):
     await database.add([ticket(1), ticket(2)])
     await database.add([ticket(1, signature=b"\x09" * 65)])
     assert [row.ticket.nonce for row in await database.list_tickets()] == [1, 2]
-
-
-async def test_redeemed_and_failed_tickets_are_not_open(database):
-    await database.add([ticket(n) for n in (1, 2, 3)])
-    with contextlib.closing(sqlite3.connect(database.path)) as other, other:
-        other.execute(
-            "UPDATE ticketQueue SET redeemedAt = CURRENT_TIMESTAMP, txHash = '0xab' WHERE senderNonce = 2"
-        )
-    assert await database.count_tickets(open_only=True) == 2
-    assert await database.count_tickets() == 3
-    assert [row.tx_hash for row in await database.list_tickets()] == [None, "0xab", None]
 
 
 async def test_only_the_owner_can_read_it(database):
@@ -131,8 +119,8 @@ async def test_a_failed_migration_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.undo()
     database = await Database.open(path)
     await database.add([ticket()])
-    tables = await database._run(
-        lambda: database._connection.execute("SELECT name FROM sqlite_master").fetchall()
+    tables = await database.file.read(
+        lambda c: c.execute("SELECT name FROM sqlite_master").fetchall()
     )
     assert ("ticketQueue",) in tables
     assert ("more",) not in tables
@@ -140,33 +128,29 @@ async def test_a_failed_migration_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 async def test_commits_are_synchronous(database):
-    def pragma(name):
-        return database._connection.execute(f"PRAGMA {name}").fetchone()[0]
+    def pragma(connection, name):
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
-    assert await database._run(lambda: pragma("journal_mode")) == "wal"
-    assert await database._run(lambda: pragma("synchronous")) == 2
+    assert await database.file.read(lambda c: pragma(c, "journal_mode")) == "wal"
+    assert await database.file.read(lambda c: pragma(c, "synchronous")) == 2
 
 
 async def test_disk_full_stores_nothing_and_says_so(database):
     await database.add([ticket(1)])
-    pages = await database._run(
-        lambda: database._connection.execute("PRAGMA page_count").fetchone()[0]
-    )
-    await database._run(
-        lambda: database._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-    )
+    pages = await database.file.read(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    await database.file.read(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     with pytest.raises(StoreError, match="database or disk is full; free some space"):
         await database.add([ticket(n) for n in range(2, 600)])
     assert await database.count_tickets() == 1
-    await database._run(
-        lambda: database._connection.execute(f"PRAGMA max_page_count = {pages + 1000}").fetchone()
+    await database.file.read(
+        lambda c: c.execute(f"PRAGMA max_page_count = {pages + 1000}").fetchone()
     )
     await database.add([ticket(n) for n in range(2, 600)])
     assert await database.count_tickets() == 599
 
 
 async def test_a_locked_database_is_an_error_not_a_hang(database):
-    await database._run(lambda: database._connection.execute("PRAGMA busy_timeout = 20"))
+    await database.file.read(lambda c: c.execute("PRAGMA busy_timeout = 20"))
     with contextlib.closing(sqlite3.connect(database.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="stop the other process"):

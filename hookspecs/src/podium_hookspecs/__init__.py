@@ -28,9 +28,15 @@ from podium_hookspecs.events import (
     PaymentRefused,
     PluginChanged,
     PriceQuoted,
+    RedemptionFailed,
+    RewardCalled,
+    RewardFailed,
+    RoundStarted,
     SessionClosed,
     SessionOpened,
     TicketParamsIssued,
+    TicketRedeemed,
+    TransactionEnded,
     WorkerChanged,
 )
 from podium_hookspecs.job import Body, Chunk, Job, Meter, Output, Result
@@ -51,7 +57,7 @@ from podium_hookspecs.video import (
 )
 from podium_hookspecs.worker import Device, Health, Resources, Worker, WorkerState
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """The hooks' own version: ``major.minor`` of the distribution ``podium-hookspecs``."""
 
 __all__ = [
@@ -98,14 +104,20 @@ __all__ = [
     "PriceQuoted",
     "PriceRequest",
     "Profile",
+    "RedemptionFailed",
     "Rendition",
     "Requirements",
     "Resources",
     "Result",
+    "RewardCalled",
+    "RewardFailed",
+    "RoundStarted",
     "Secret",
     "SessionClosed",
     "SessionOpened",
     "TicketParamsIssued",
+    "TicketRedeemed",
+    "TransactionEnded",
     "TranscodeRequest",
     "Units",
     "Unsupported",

@@ -171,3 +171,89 @@ class PluginChanged(Event):
     plugin: str
     state: str
     reason: str
+
+
+@frozen
+class RoundStarted(Event):
+    """The protocol's round was initialized; ``active``: we are in its active set.
+
+    .. versionadded:: 1.1
+    """
+
+    round_number: int
+    active: bool
+
+
+@frozen
+class TicketRedeemed(Event):
+    """A winning ticket was redeemed; wei.
+
+    Attributes:
+        sender: 20 bytes, who paid.
+        face_value: What it was worth.
+        paid: What it brought, less where the sender's funds did not cover it; None: unknown.
+        tx_hash: 32 bytes.
+
+    .. versionadded:: 1.1
+    """
+
+    sender: bytes
+    face_value: int
+    paid: int | None
+    tx_hash: bytes
+
+
+@frozen
+class RedemptionFailed(Event):
+    """A winning ticket could not be redeemed; ``final``: it never can be, its value is lost.
+
+    .. versionadded:: 1.1
+    """
+
+    sender: bytes
+    face_value: int
+    reason: str
+    final: bool = False
+
+
+@frozen
+class RewardCalled(Event):
+    """The round's reward was minted; ``amount`` in the token's smallest unit, None: unknown.
+
+    .. versionadded:: 1.1
+    """
+
+    round_number: int
+    amount: int | None
+    tx_hash: bytes
+
+
+@frozen
+class RewardFailed(Event):
+    """A try to call the round's reward failed; another follows.
+
+    .. versionadded:: 1.1
+    """
+
+    round_number: int
+    reason: str
+
+
+@frozen
+class TransactionEnded(Event):
+    """A transaction of this node ended.
+
+    Attributes:
+        purpose: ``"redeem"``, ``"reward"``, ``"initialize_round"``, ...
+        outcome: ``"mined"``, ``"failed"``, ``"replaced"``: the next one took its place.
+        gas_used: Units of gas; 0 while it is not mined.
+        cost: Wei paid for them.
+
+    .. versionadded:: 1.1
+    """
+
+    purpose: str
+    outcome: str
+    tx_hash: bytes
+    gas_used: int = 0
+    cost: int = 0

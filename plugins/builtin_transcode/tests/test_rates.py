@@ -198,8 +198,8 @@ def test_the_largest_rendition_has_the_right_of_way(kit):
 
     ladder = [kit.profile(width=width) for width in (426, 640, 1024, 256, 200)]
     plans = plan_lanes(ladder, 2)
-    assert plans[:3] == [LanePlan(2, 6), LanePlan(2, 3), LanePlan(3, 0)]
-    assert [plan.nice for plan in plans[3:]] == [9, 9]
+    assert plans[:3] == [LanePlan(1, 19), LanePlan(2, 10), LanePlan(3, 0)]
+    assert plans[3:] == [LanePlan(1, 19)] * 2
     assert plan_lanes([kit.profile()], 1) == [LanePlan(1, 0)]
     assert plan_lanes([kit.profile()], 64) == [LanePlan(16, 0)]
     assert plan_lanes([], 2) == []

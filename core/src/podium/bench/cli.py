@@ -51,16 +51,27 @@ TARGETS = {
     "segments.ratio_bare": Target(0.60),
     "sessions.ratio_bare": Target(0.50),
     "sessions.p50_ms": Target(2, at_most=True),
+    "redemption.block_limit_ratio": Target(1.0),
+    "tickets_onchain.ratio_offchain": Target(0.95),
+    "tickets_onchain.rpc_calls": Target(0, at_most=True),
 }
 
 
 @frozen
 class Bench:
-    """One bench: its function, what it measures, and whether it tells its progress."""
+    """One bench.
+
+    Attributes:
+        target: Its function.
+        help: What it measures.
+        progress: Whether it tells its progress.
+        options: The class of its options; empty: it has none.
+    """
 
     target: str
     help: str
     progress: bool = False
+    options: str = ""
 
 
 BENCHES = {
@@ -68,6 +79,7 @@ BENCHES = {
         "podium.bench.transcode:run_transcode_bench",
         "Throughput of the transcoder over ffmpeg once per segment (one stream, two streams) and "
         "over one continuous ffmpeg; loss of PSNR; what a job costs beside its transcode; memory.",
+        options="podium.bench.transcode:TranscodeOptions",
     ),
     "tickets": Bench(
         "podium.bench.tickets:run_tickets_bench",
@@ -84,6 +96,13 @@ BENCHES = {
         "GetOrchestrator, signed, with ticket parameters and a price, over a bare gRPC echo behind "
         "the same listener; its latency.",
         progress=True,
+    ),
+    "redemption": Bench(
+        "podium.bench.redemption:run_redemption_bench",
+        "Winning tickets redeemed over a local chain with a block a second, against what its blocks"
+        " have room for; payments checked over that chain's views, over a fixed view.",
+        progress=True,
+        options="podium.bench.redemption:Plan",
     ),
 }
 
@@ -128,17 +147,17 @@ def _measure(name: str, options: Mapping[str, Any]) -> Report:
     run = _load(spec.target)
     if spec.progress:
         run = partial(run, progress=lambda text: click.echo(f"   {text}"))
-    if options:
-        from podium.bench.transcode import TranscodeOptions
-
-        return run(TranscodeOptions(**options))
-    return run()
+    return run(_found(spec.options)(**options)) if options else run()
 
 
 def _load(target: str) -> Callable[..., Report]:
-    module, _, attribute = target.partition(":")
-    run: Callable[..., Report] = getattr(import_module(module), attribute)
+    run: Callable[..., Report] = _found(target)
     return run
+
+
+def _found(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _show(figures: Mapping[str, float]) -> list[str]:
@@ -202,6 +221,34 @@ def _path(context: click.Context, parameter: click.Parameter, value: str | None)
 def transcode(json_path: Path | None, check: bool, **options: Any) -> None:
     """Measure the transcoder."""
     _run(["transcode"], json_path, check, **options)
+
+
+@bench.command(help=BENCHES["redemption"].help)
+@_common
+@click.option(
+    "--winners",
+    type=click.IntRange(min=1),
+    default=3000,
+    show_default=True,
+    help="Winning tickets in a round.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Rounds that medians are taken of.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(0, 50),
+    default=0,
+    show_default=True,
+    help="Tickets of one transaction (chain.redeem_batch); 0: as configured by default.",
+)
+def redemption(json_path: Path | None, check: bool, **options: Any) -> None:
+    """Measure redemption."""
+    _run(["redemption"], json_path, check, **options)
 
 
 def _add(name: str, names: Sequence[str], text: str) -> None:

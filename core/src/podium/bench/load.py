@@ -200,7 +200,7 @@ class Connection:
                     trailers = fields
             elif kind == DATA and number == stream:
                 body += payload
-            elif kind in (RST_STREAM, GOAWAY):
+            elif kind == GOAWAY or (kind == RST_STREAM and number == stream):
                 raise LoadError(f"the server ended the stream: frame {kind}, {payload.hex()}")
             if number == stream and kind in (HEADERS, DATA) and flags & END_STREAM:
                 total_s = time.perf_counter() - started_s

@@ -110,13 +110,13 @@ async def _run(directory: Path, rounds: int, tickets_per_round: int) -> TicketsR
     validate: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     ratios: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     try:
-        await _measure(node, await _payments(node, signer, 2, 2))  # warm up
+        await take(node, await make_payments(node, signer, 2, 2))  # warm up
         for _ in range(rounds):
             for batch in BATCHES:
                 count = max(1, tickets_per_round // batch)
-                payments = await _payments(node, signer, batch, count)
+                payments = await make_payments(node, signer, batch, count)
                 recover.append(_recover_rate(payments))
-                validate[batch].append(await _measure(node, payments))
+                validate[batch].append(await take(node, payments))
                 ratios[batch].append(validate[batch][-1] / recover[-1])
         winners = await database.count_tickets()
     finally:
@@ -147,9 +147,10 @@ def _node(database: Database) -> TicketPayments:
     )
 
 
-async def _payments(
+async def make_payments(
     node: TicketPayments, signer: KeySigner, batch: int, count: int
 ) -> list[Payment]:
+    """Return payments for a node, each with terms and nonces of its own."""
     return [await _payment(node, signer, batch) for _ in range(count)]
 
 
@@ -188,7 +189,7 @@ def _recover_rate(payments: Sequence[Payment]) -> float:
     return len(work) / (time.perf_counter() - start)
 
 
-async def _measure(node: TicketPayments, payments: Sequence[Payment]) -> float:
+async def take(node: TicketPayments, payments: Sequence[Payment]) -> float:
     """Take payments in one after the other, as a node does."""
     tickets, worth = 0, Fraction(0)
     start = time.perf_counter()

@@ -18,6 +18,7 @@ from podium.config.load import (
     salvage_plugins,
 )
 from podium.config.render import PluginSection, render_default, show, toml
+from podium.config.settings import Settings
 from podium.errors import ConfigInvalid
 from podium.pluginhost.call import Hooks, PluginFailure
 from podium.pluginhost.discover import discover
@@ -35,12 +36,12 @@ def config() -> None:
 @config.command()
 @config_option
 def check(config_path: Path | None) -> None:
-    """Check the file and the sections of all enabled plugins; show every problem."""
+    """Check the file, its certificate and all enabled plugins' sections; show every problem."""
     path = find_config(config_path)
     document = read_document(path)
     problems: list[str] = []
     try:
-        parse_settings(document, path=path)
+        problems += _tls_problems(parse_settings(document, path=path))
     except ConfigInvalid as invalid:
         problems += invalid.problems
     plugins = salvage_plugins(document, path)
@@ -56,6 +57,21 @@ def check(config_path: Path | None) -> None:
         raise ConfigInvalid(problems)
     enabled = [name for name, section in plugins.items() if section.enabled]
     click.echo(f"{path}: ok; plugins: {', '.join(enabled) or 'none'}")
+
+
+def _tls_problems(settings: Settings) -> list[str]:
+    """Try the operator's own certificate and key, as the node will."""
+    node = settings.node
+    if node.tls_cert is None or node.tls_key is None:
+        return []
+
+    from podium.listener import CertificateError, TlsFiles
+
+    try:
+        TlsFiles(node.tls_cert, node.tls_key).context(())
+    except CertificateError as error:
+        return [f"node.tls_cert, node.tls_key: {error}"]
+    return []
 
 
 @config.command(name="show")

@@ -10,15 +10,35 @@ ENTRIES = {
     "serve": Entry("podium.cli.serve:serve", "Run the orchestrator."),
     "init": Entry("podium.cli.config:init", "Write a commented configuration file."),
     "config": Entry("podium.cli.config:config", "Check or show the configuration."),
+    "account": Entry("podium.cli.account:account", "Make and look at accounts."),
     "plugins": Entry("podium.cli.plugins:plugins", "List or check the installed plugins."),
     "tickets": Entry("podium.cli.tickets:tickets", "Look at the winning tickets."),
+    "status": Entry("podium.cli.status:status", "Show how the node and the orchestrator do."),
+    "doctor": Entry("podium.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
+    "activate": Entry("podium.cli.activate:activate", "Become an orchestrator."),
+    "deactivate": Entry("podium.cli.activate:deactivate", "Stop being an orchestrator."),
+    "stake": Entry("podium.cli.stake:stake", "Look at the stake, bond, unbond, withdraw."),
+    "rewards": Entry("podium.cli.rewards:rewards", "Look at the rewards, and call them."),
+    "fees": Entry("podium.cli.fees:fees", "Look at the fees, and withdraw them."),
+    "set": Entry("podium.cli.set:set_group", "Change the cuts, the service URI or the price."),
+    "round": Entry("podium.cli.round:round_group", "Look at the round, and initialize it."),
     "gateway": Entry(
         "podium.testing.gateway.cli:gateway",
         "Send a video through orchestrators, as a Gateway would.",
         "gateway",
     ),
     "demo": Entry(
-        "podium.demo:demo", "Transcode a video with a node and a Gateway of your own.", "gateway"
+        "podium.demo.video:demo",
+        "Transcode a video with a node and a Gateway.",
+        "gateway",
+    ),
+    "demo-chain": Entry(
+        "podium.demo.chain:demo_chain",
+        "The demo, paid for on a local chain with the real contracts.",
+        "gateway",
+    ),
+    "devnet": Entry(
+        "podium.cli.devnet:devnet", "Run a local chain with the real contracts.", "devnet"
     ),
     "bench": Entry("podium.bench.cli:bench", "Measure this machine, side by side.", "gateway"),
 }

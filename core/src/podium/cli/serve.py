@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +23,21 @@ def serve(config_path: Path | None) -> None:
     """Run the orchestrator until SIGTERM or Ctrl-C; a second one stops it at once."""
     settings = load_settings(find_config(config_path))
 
-    from podium import app, assembly
+    from podium import assembly, serving
     from podium.node import loop_factory
     from podium.telemetry.logs import capture_standard_logs
 
     capture_standard_logs(assembly.log(settings), "warning")
+    overrides = assembly.Overrides(ask_password=_ask if sys.stdin.isatty() else None)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(app.serve(settings, started=lambda node: click.echo(banner(node))))
+        runner.run(
+            serving.serve(settings, overrides, started=lambda node: click.echo(banner(node)))
+        )
+
+
+def _ask(prompt: str) -> str:
+    """Ask for a password, which is not shown."""
+    return str(click.prompt(prompt, hide_input=True))
 
 
 def banner(node: Node) -> str:
@@ -43,8 +52,12 @@ def banner(node: Node) -> str:
         "admin port": f"http://{admin.reachable_host}:{node.admin.port}/metrics",
         "pipelines": ", ".join(node.host.pipelines) or "none",
         "paid to": node.host.facts.orchestrator_id,
-        "price": f"{price.price_per_unit} wei for {price.pixels_per_unit} pixel(s)",
+        "price": f"{price.price_per_unit} {price.currency} for {price.pixels_per_unit} pixel(s)",
     }
+    if node.onchain is not None:
+        views = node.onchain.views
+        standing = "active" if views.orchestrator.active_in(views.current_round) else "NOT ACTIVE"
+        rows["chain"] = f"{settings.chain.network}, round {views.current_round}, {standing}"
     lines = [f"podium {version('podium')} serves {node.service_uri}"]
     lines += [f"  {name:<12} {text}" for name, text in rows.items()]
     return "\n".join(lines)

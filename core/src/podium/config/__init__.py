@@ -1,10 +1,9 @@
 """The node's configuration: TOML, then secrets, then strict types, then frozen values."""
 
+from podium.config.account import AccountSettings, KeySettings
 from podium.config.address import ListenAddress
+from podium.config.chain import ChainLocalSettings, ChainSettings
 from podium.config.settings import (
-    AccountSettings,
-    ChainLocalSettings,
-    ChainSettings,
     GatewayPrice,
     LimitsSettings,
     NodeSettings,
@@ -19,6 +18,7 @@ __all__ = [
     "ChainLocalSettings",
     "ChainSettings",
     "GatewayPrice",
+    "KeySettings",
     "LimitsSettings",
     "ListenAddress",
     "NodeSettings",

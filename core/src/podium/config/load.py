@@ -106,7 +106,22 @@ def parse_settings(
     if problems:
         raise ConfigInvalid([f"{where}: {text}" for where, text in problems])
     given = frozenset(_leaves(document, ""))
-    return Settings(**values, plugins=plugins, path=path, given=given)
+    settings = Settings(**values, plugins=plugins, path=path, given=given)
+    if unpaid := _prices_without_account(settings):
+        raise ConfigInvalid(unpaid)
+    return settings
+
+
+def _prices_without_account(settings: Settings) -> list[str]:
+    """Prices that nobody would ever be charged: without an account all work is free."""
+    if any(name.startswith("account.") for name in settings.given):
+        return []
+    payments = settings.payments
+    prices = {"payments.price_per_unit": payments.price_per_unit}
+    for i, gateway in enumerate(payments.per_gateway):
+        prices[f"payments.per_gateway[{i}].price_per_unit"] = gateway.price_per_unit
+    text = "would never be charged, since there is no account: set account.private_key"
+    return [f"{name}: {text}" for name, price in prices.items() if price]
 
 
 def salvage_plugins(document: Mapping[str, Any], path: Path) -> dict[str, PluginSettings]:

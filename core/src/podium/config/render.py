@@ -9,6 +9,7 @@ from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import attrs
 from attrs import Attribute, frozen
@@ -184,8 +185,21 @@ def show(settings: Settings, plugin_configs: Mapping[str, Any] | None = None) ->
     return "\n".join(lines)
 
 
+def _masked(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Show where endpoints are, and nothing else of their URLs: the rest is often a key."""
+    parts = [(urlsplit(url), url) for url in urls]
+    return tuple(
+        f"{part.scheme}://{part.netloc.rpartition('@')[2]}/***"
+        if part.username or part.path.strip("/") or part.query
+        else url
+        for part, url in parts
+    )
+
+
 def _shown(name: str, section: Any, given: frozenset[str]) -> list[str]:
     values = attrs.asdict(section, recurse=False)
+    if name == "chain":
+        values["rpc_urls"] = _masked(values["rpc_urls"])
     nested = {key: value for key, value in values.items() if attrs.has(type(value))}
     nested = {key: value for key, value in nested.items() if not isinstance(value, Secret)}
     rows = {key: value for key, value in values.items() if key not in nested}

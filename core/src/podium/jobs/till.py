@@ -120,16 +120,16 @@ class Till:
         if len(self._admitted) > REMEMBERED_ADMISSIONS:
             self._admitted.popitem(last=False)
 
-    async def receive(self, payment: Payment, key: str) -> None:
-        """Check a payment's tickets and credit them.
+    async def receive(self, payment: Payment, key: str, stream: str = "") -> None:
+        """Check a payment's tickets and credit them to a key; ``stream`` is for events only.
 
         Raises:
             PaymentError: refused, with the text for the sender.
             StoreError: a winner could not be kept; nothing was credited.
         """
-        await self.payments.receive(payment, key)
+        await self.payments.receive(payment, key, stream)
 
-    def charge(self, payment: Payment, key: str) -> Hold:
+    def charge(self, payment: Payment, key: str, stream: str = "") -> Hold:
         """Check that a job under a payment is covered, and hold one ticket's value for it.
 
         Jobs that wait side by side cannot all count on the same ticket. What a job has been
@@ -147,7 +147,8 @@ class Till:
             except PluginError as error:
                 raise SenderError(error.public) from error
         account = (payment.sender, key)
-        rate = self.payments.charge(payment, key, quoted, self._held.get(account, Fraction(0)))
+        held = self._held.get(account, Fraction(0))
+        rate = self.payments.charge(payment, key, quoted, held, stream)
         hold = Hold(self._held, account, rate, Fraction(self.payments.ticket_ev if rate else 0))
         hold.take()
         return hold

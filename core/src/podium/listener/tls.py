@@ -50,10 +50,32 @@ class TlsFiles:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         context.set_alpn_protocols(list(alpn_protocols))
         try:
-            context.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as error:
-            raise CertificateError(f"cannot use {self.cert} with {self.key}: {error}") from error
+            # With a password given, OpenSSL does not ask for one on the terminal.
+            context.load_cert_chain(self.cert, self.key, password="")
+        except OSError as error:  # ssl.SSLError is one, and says little
+            raise CertificateError(_fault(self) or f"{self.cert}: {error}") from error
         return context
+
+
+def _fault(files: TlsFiles) -> str | None:
+    """Say which of two files that cannot be used is at fault, and why."""
+    try:
+        certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    except OSError as error:
+        return f"cannot read the certificate {files.cert}: {error.strerror}"
+    except ValueError:
+        return f"{files.cert} does not hold a certificate in PEM"
+    try:
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+    except OSError as error:
+        return f"cannot read the key {files.key}: {error.strerror}"
+    except TypeError:
+        return f"the key {files.key} is encrypted: it must be without a password"
+    except (ValueError, UnsupportedAlgorithm):
+        return f"{files.key} does not hold a private key in PEM"
+    if certificate.public_key() != key.public_key():
+        return f"{files.key} is not the key of the certificate {files.cert}"
+    return None
 
 
 def self_signed(directory: Path, host: str, now: datetime.datetime | None = None) -> TlsFiles:

@@ -1,7 +1,7 @@
 """Probabilistic payments: tickets offered, checked, credited; winners kept."""
 
 from podium.payments.facade import NoPayments, Payments, TicketPayments
-from podium.payments.intake import Receipt
+from podium.payments.intake import Receipt, nothing_revealed
 from podium.payments.ledger import Ledger
 from podium.payments.local import FixedGasPrice, LocalBroker, LocalClock
 from podium.payments.params import REDEEM_GAS, PaymentSettings, RandSource
@@ -26,4 +26,5 @@ __all__ = [
     "TicketPayments",
     "TicketStore",
     "load_secret",
+    "nothing_revealed",
 ]

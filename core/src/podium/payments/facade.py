@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from podium_hookspecs.events import PaymentReceived, PaymentRefused, TicketParamsIssued
 
 from podium.errors import PaymentError, TicketError
-from podium.payments.intake import Intake, Receipt
+from podium.payments.intake import Intake, Receipt, nothing_revealed
 from podium.payments.ledger import Ledger
 from podium.payments.params import ParamsIssuer
 from podium.payments.validate import billed_price
@@ -56,8 +56,13 @@ class Payments(Protocol):
             SenderError: as :meth:`offer`.
         """
 
-    async def receive(self, payment: Payment, key: str) -> Receipt:
+    async def receive(self, payment: Payment, key: str, stream: str = "") -> Receipt:
         """Check a payment, keep its winners, credit its tickets to a key.
+
+        Args:
+            payment: As received.
+            key: Whose balance it is for.
+            stream: The gateway's name of the stream, for events only.
 
         Raises:
             PaymentError: refused, with the text for the sender (HTTP 400). Tickets before the
@@ -70,7 +75,12 @@ class Payments(Protocol):
         """Wei that must be there for a job to begin: one ticket's expected value."""
 
     def charge(
-        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+        self,
+        payment: Payment,
+        key: str,
+        quoted: Fraction,
+        held: Fraction = NOTHING,
+        stream: str = "",
     ) -> Fraction:
         """Check that work under a payment is covered; call it after :meth:`receive`.
 
@@ -80,6 +90,7 @@ class Payments(Protocol):
             quoted: What we ask this sender for this key now, wei per unit (the fixed price
                 where there is one).
             held: Wei of the balance that other jobs in hand have not used yet.
+            stream: The gateway's name of the stream, for events only.
 
         Returns:
             Wei per unit to debit; 0 where nothing is charged.
@@ -116,12 +127,17 @@ class NoPayments:
         """Adjust nothing."""
         return Fraction(0)
 
-    async def receive(self, payment: Payment, key: str) -> Receipt:
+    async def receive(self, payment: Payment, key: str, stream: str = "") -> Receipt:
         """Accept and ignore."""
         return Receipt()
 
     def charge(
-        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+        self,
+        payment: Payment,
+        key: str,
+        quoted: Fraction,
+        held: Fraction = NOTHING,
+        stream: str = "",
     ) -> Fraction:
         """Charge nothing."""
         return Fraction(0)
@@ -164,13 +180,27 @@ class TicketPayments:
         store: TicketStore,
         on_event: Callable[[Event], None],
         ledger: Ledger | None = None,
+        revealed: Callable[[int], bool] = nothing_revealed,
     ) -> TicketPayments:
-        """Put the parts together over the given ports."""
+        """Put the parts together over the given ports.
+
+        Args:
+            settings: What is asked for.
+            rand: Makes the tickets' randomness.
+            clock: Blocks and rounds.
+            broker: Senders' funds.
+            gas_price: What tickets allow for gas.
+            store: Keeps winners.
+            on_event: Hears events.
+            ledger: Balances to go on with.
+            revealed: Whether a redemption has shown a ticket's randomness before its parameters
+                expired.
+        """
         ledger = Ledger() if ledger is None else ledger
         return cls(
             settings,
             ParamsIssuer(settings, rand, clock, broker, gas_price),
-            Intake(settings.recipient, rand, clock, broker, store, ledger),
+            Intake(settings.recipient, rand, clock, broker, store, ledger, revealed=revealed),
             ledger,
             on_event,
         )
@@ -185,15 +215,15 @@ class TicketPayments:
         """See :meth:`Payments.tx_cost_multiplier`."""
         return await self.issuer.tx_cost_multiplier(sender)
 
-    async def receive(self, payment: Payment, key: str) -> Receipt:
+    async def receive(self, payment: Payment, key: str, stream: str = "") -> Receipt:
         """See :meth:`Payments.receive`."""
         try:
             receipt = await self.intake.receive(payment, key)
-            self._received(payment, key, receipt)
+            self._received(payment, key, stream, receipt)
             if receipt.error is not None:
                 raise receipt.error
         except PaymentError as error:
-            self._refused(payment, key, error)
+            self._refused(payment, key, stream, error)
             raise
         return receipt
 
@@ -203,7 +233,12 @@ class TicketPayments:
         return self.settings.ticket_ev
 
     def charge(
-        self, payment: Payment, key: str, quoted: Fraction, held: Fraction = NOTHING
+        self,
+        payment: Payment,
+        key: str,
+        quoted: Fraction,
+        held: Fraction = NOTHING,
+        stream: str = "",
     ) -> Fraction:
         """See :meth:`Payments.charge`."""
         balance = self.ledger.balance(payment.sender, key)
@@ -216,7 +251,7 @@ class TicketPayments:
                 ticket_ev=self.settings.ticket_ev,
             )
         except PaymentError as error:
-            self._refused(payment, key, error)
+            self._refused(payment, key, stream, error)
             raise
 
     def debit(self, sender: bytes, key: str, amount: Fraction) -> None:
@@ -235,13 +270,19 @@ class TicketPayments:
         """See :meth:`Payments.drain`."""
         await self.intake.drain()
 
-    def _received(self, payment: Payment, key: str, receipt: Receipt) -> None:
+    def _received(self, payment: Payment, key: str, stream: str, receipt: Receipt) -> None:
         if receipt.tickets or receipt.winners:
-            value = receipt.expected_value
             self.on_event(
-                PaymentReceived(payment.sender, key, receipt.tickets, receipt.winners, value)
+                PaymentReceived(
+                    payment.sender,
+                    key,
+                    receipt.tickets,
+                    receipt.winners,
+                    receipt.expected_value,
+                    stream,
+                )
             )
 
-    def _refused(self, payment: Payment, key: str, error: PaymentError) -> None:
+    def _refused(self, payment: Payment, key: str, stream: str, error: PaymentError) -> None:
         by_ticket = isinstance(error, TicketError)
-        self.on_event(PaymentRefused(payment.sender, key, str(error), ticket=by_ticket))
+        self.on_event(PaymentRefused(payment.sender, key, str(error), by_ticket, stream))

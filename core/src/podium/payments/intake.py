@@ -27,6 +27,8 @@ from podium.payments.validate import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from podium.payments.ledger import Ledger
     from podium.payments.params import RandSource
     from podium.payments.ports import Broker, Clock, SenderFunds, TicketStore
@@ -58,6 +60,12 @@ class Receipt:
     error: TicketError | None = field(default=None, eq=False)
 
 
+def nothing_revealed(recipient_rand: int) -> bool:
+    """Say that no randomness was revealed: there is no chain to redeem on."""
+    del recipient_rand
+    return False
+
+
 @define
 class Intake:
     """Takes payments to one recipient into one ledger."""
@@ -70,6 +78,7 @@ class Intake:
     ledger: Ledger
     nonces: NonceTable = field(factory=NonceTable)
     store_timeout_s: float = STORE_TIMEOUT_S
+    revealed: Callable[[int], bool] = nothing_revealed
     _settling: set[asyncio.Task[Receipt]] = field(factory=set, init=False)
 
     async def receive(self, payment: Payment, key: str) -> Receipt:
@@ -96,7 +105,8 @@ class Intake:
             rand=self.rand,
         )
         checked = await _check_signatures(terms, offered)
-        verdict = judge(terms, checked, self.nonces, self.clock.l1_block)
+        revealed = self.revealed(terms.recipient_rand)
+        verdict = judge(terms, checked, self.nonces, self.clock.l1_block, revealed=revealed)
         return await self._settle(terms, offered, verdict, key)
 
     async def drain(self) -> None:

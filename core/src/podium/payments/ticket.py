@@ -26,6 +26,20 @@ def aux_data(params: ExpirationParams) -> bytes:
     return params.creation_round.to_bytes(32, "big") + params.block_hash
 
 
+def winner_hash(ticket: WinningTicket) -> bytes:
+    """Return a winning ticket's hash, which the contract knows it by."""
+    aux = ticket.creation_round.to_bytes(32, "big") + ticket.block_hash
+    return keccak256(
+        ticket.recipient
+        + ticket.sender
+        + ticket.face_value.to_bytes(32, "big")
+        + ticket.win_prob.to_bytes(32, "big")
+        + ticket.nonce.to_bytes(32, "big")
+        + ticket.recipient_rand_hash
+        + (aux if any(aux) else b"")
+    )
+
+
 def rand_hash(recipient_rand: int) -> bytes:
     """Return the public hash of a recipient's secret randomness."""
     return keccak256(recipient_rand.to_bytes(32, "big"))

@@ -167,12 +167,25 @@ class Verdict:
 
 
 def judge(
-    terms: TicketTerms, checked: Sequence[Checked], nonces: NonceTable, l1_block: int
+    terms: TicketTerms,
+    checked: Sequence[Checked],
+    nonces: NonceTable,
+    l1_block: int,
+    *,
+    revealed: bool = False,
 ) -> Verdict:
     """Decide on each ticket (steps 6 to 10) and take its nonce.
 
     No error here stops the loop: later tickets are not credited any more, but their nonces are
     used up and winners among them are kept.
+
+    Args:
+        terms: What the tickets share.
+        checked: The tickets.
+        nonces: Those seen.
+        l1_block: The newest L1 block.
+        revealed: The recipient's secret is known to the world: the parameters are over before
+            their time.
     """
     nonces.clean(l1_block)
     credited, winners, taken = 0, [], []
@@ -180,7 +193,7 @@ def judge(
     for item in checked:
         if item.wins:
             winners.append(item.ticket)
-        problem = _ticket_problem(terms, item, nonces, l1_block)
+        problem = _ticket_problem(terms, item, nonces, l1_block, revealed=revealed)
         if problem is None:
             taken.append(item.ticket.nonce)
             credited += error is None
@@ -190,7 +203,7 @@ def judge(
 
 
 def _ticket_problem(
-    terms: TicketTerms, item: Checked, nonces: NonceTable, l1_block: int
+    terms: TicketTerms, item: Checked, nonces: NonceTable, l1_block: int, *, revealed: bool
 ) -> str | None:
     """Return what is wrong with one ticket; where nothing is, its nonce is taken.
 
@@ -200,7 +213,7 @@ def _ticket_problem(
     if not item.signed:
         return "invalid ticket signature"
     expiration_block = terms.params.expiration_block
-    if expiration_block <= l1_block:
+    if revealed or expiration_block <= l1_block:
         return "TicketParams expired"
     key = (terms.recipient_rand, expiration_block, item.ticket.nonce)
     if nonces.seen(*key):

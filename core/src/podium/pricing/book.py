@@ -15,11 +15,15 @@ from podium_hookspecs.events import PriceQuoted
 from podium_hookspecs.money import Price, PriceRequest
 
 from podium.model import PriceInfo
+from podium.pricing.convert import Rate, as_rate, wei_or_eth
+from podium.units import WHOLE_WEI
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from podium_hookspecs.events import Event
+
+    from podium.pricing.convert import Convert
 
 INT64_MAX = 2**63 - 1
 _THOUSANDTHS = 1000
@@ -27,27 +31,37 @@ KEPT_INFOS = 1024
 """Price infos remembered: a few prices, times the face values of senders."""
 
 
-def _lower_keys(prices: Mapping[str, Fraction]) -> dict[str, Fraction]:
-    return {address.lower(): price for address, price in prices.items()}
+def _lower_keys(prices: Mapping[str, Rate | Fraction]) -> dict[str, Rate]:
+    return {address.lower(): as_rate(price) for address, price in prices.items()}
 
 
 @frozen
 class Rates:
-    """The operator's prices for transcoding, wei per pixel.
+    """The operator's prices for transcoding, per pixel.
 
     Attributes:
-        default: For senders without a price of their own.
+        default: For senders without a price of their own; a bare fraction is wei.
         gateways: Per sender, by ``0x`` address in any case.
         auto_adjust: Add what redeeming tickets costs us.
+        wei: Converts an amount of a currency, exactly; raises where no price is known.
     """
 
-    default: Fraction = Fraction(0)
-    gateways: Mapping[str, Fraction] = field(factory=dict, converter=_lower_keys)
+    default: Rate = field(default=Rate(), converter=as_rate)
+    gateways: Mapping[str, Rate] = field(factory=dict, converter=_lower_keys)
     auto_adjust: bool = True
+    wei: Convert = wei_or_eth
 
     def base(self, sender: bytes) -> Fraction:
-        """Return the configured price for a 20-byte address."""
-        return self.gateways.get("0x" + sender.hex(), self.default)
+        """Return the configured price for a 20-byte address, wei.
+
+        Raises:
+            PluginError: it is in a currency without a price: the session is refused, never
+                priced at zero.
+        """
+        rate = self.gateways.get("0x" + sender.hex(), self.default)
+        if rate.currency in WHOLE_WEI:
+            return rate.amount * WHOLE_WEI[rate.currency]
+        return self.wei(rate.amount, rate.currency)
 
     def decide(self, request: PriceRequest) -> Price:
         """Answer ``podium_price`` as the core does: last, with the configured price."""

@@ -74,6 +74,11 @@ class Sessions:
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._open
 
+    @property
+    def senders(self) -> frozenset[bytes]:
+        """The addresses that have a session open."""
+        return frozenset(session.sender for session in self._open.values())
+
     def check_capacity(self, session_id: str = "") -> None:
         """Refuse a new session when all are taken; an open one always passes.
 

@@ -80,7 +80,10 @@ def reference(per_stream: bool) -> list[Spec]:
         _gauge("transcoding_price", "Transcoding price per pixel", sender),
         _counter("value_redeemed", "Winning ticket value redeemed", sender),
         _gauge("min_gas_price", "Minimum gas price to use for gas price suggestions"),
+        _gauge("max_gas_price", "Maximum gas price to use for gas price suggestions"),
         _gauge("suggested_gas_price", "Suggested gas price for winning ticket redemption"),
+        _counter("ticket_redemption_errors", "Errors when redeeming tickets"),
+        _counter("reward_call_errors", "Errors when calling reward"),
     ]
 
 
@@ -101,7 +104,30 @@ OWN = (
     Spec("podium_plugin_state", "1 for the state a plugin is in.", "gauge", ("plugin", "state")),
     Spec("podium_worker_up", "1 while a worker takes jobs.", "gauge", ("worker",)),
     Spec("podium_worker_slots", "Jobs a worker runs at a time.", "gauge", ("worker",)),
+    Spec("podium_value_paid_gwei", "What redeemed tickets brought, as far as known.", "counter"),
+    Spec("podium_value_lost_gwei", "Face value of tickets that never can be redeemed.", "counter"),
+    Spec(
+        "podium_transactions_total", "Transactions by outcome.", "counter", ("purpose", "outcome")
+    ),
+    Spec("podium_gas_cost_gwei", "Gas paid for.", "counter", ("purpose",)),
+    Spec("podium_rewards_total", "Rewards called.", "counter"),
+    Spec("podium_round", "The protocol's last initialized round.", "gauge"),
+    Spec("podium_round_active", "1 while this orchestrator is in the active set.", "gauge"),
 )  # fmt: skip
+
+
+CHAIN = (
+    Spec("podium_tickets", "Winning tickets by state.", "gauge", ("state",)),
+    Spec("podium_tickets_gwei", "Face value of winning tickets by state.", "gauge", ("state",)),
+    Spec("podium_last_rewarded_round", "The last round with a reward.", "gauge"),
+    Spec("podium_reward_alarm", "1 when a round nears its end without a reward.", "gauge"),
+    Spec("podium_stake_lpt", "Stake of this orchestrator, its delegators' too.", "gauge"),
+    Spec("podium_balance_eth", "Ether of an account.", "gauge", ("account",)),
+    Spec("podium_rpc_up", "1 while an endpoint is used.", "gauge", ("endpoint",)),
+    Spec("podium_rpc_lag_blocks", "Blocks that an endpoint is behind.", "gauge", ("endpoint",)),
+    Spec("podium_head_age_seconds", "Age of the newest block seen.", "gauge"),
+)
+"""Read from the chain's parts at each scrape."""
 
 
 def _spec(

@@ -15,16 +15,22 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
-from attrs import define
+from attrs import asdict, define
 from podium_hookspecs import (
     Event,
     JobFinished,
     NodeStopping,
     PaymentRefused,
     PluginChanged,
+    RedemptionFailed,
+    RewardCalled,
+    RewardFailed,
+    RoundStarted,
     Secret,
     SessionClosed,
     SessionOpened,
+    TicketRedeemed,
+    TransactionEnded,
     WorkerChanged,
 )
 
@@ -190,6 +196,23 @@ class EventLog:
                 self._state("plugin", event.plugin, event.state, event.reason)
             case NodeStopping():
                 self._log.info("draining", reason=event.reason)
+            case _:
+                self._chain(event)
+
+    def _chain(self, event: Event) -> None:
+        match event:
+            case TicketRedeemed():
+                self._log.info("ticket redeemed", **asdict(event))
+            case RedemptionFailed():
+                self._log.warning("ticket not redeemed", **asdict(event))
+            case RewardCalled():
+                self._log.info("reward called", **asdict(event))
+            case RewardFailed():
+                self._log.warning("reward not called", **asdict(event))
+            case RoundStarted():
+                self._log.info("round started", **asdict(event))
+            case TransactionEnded():
+                self._log.info("transaction", **asdict(event))
 
     def _job(self, event: JobFinished) -> None:
         write = self._log.warning if event.outcome in _OUR_FAULT else self._log.info

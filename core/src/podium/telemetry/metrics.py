@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import singledispatchmethod
 
 from podium_hookspecs import (
@@ -23,9 +23,15 @@ from podium_hookspecs import (
     PaymentRefused,
     PluginChanged,
     PriceQuoted,
+    RedemptionFailed,
+    RewardCalled,
+    RewardFailed,
+    RoundStarted,
     SessionClosed,
     SessionOpened,
     TicketParamsIssued,
+    TicketRedeemed,
+    TransactionEnded,
     WorkerChanged,
 )
 
@@ -89,11 +95,46 @@ class Telemetry:
         """Count a failed call of a plugin's hook."""
         self._own["podium_plugin_errors_total"].inc(plugin=plugin, hook=hook)
 
-    def gas_prices(self, *, minimum_wei: int, suggested_wei: int | None = None) -> None:
-        """Export the gas prices, once they are known."""
+    def gas_prices(
+        self, *, minimum_wei: int, suggested_wei: int | None = None, maximum_wei: int = 0
+    ) -> None:
+        """Export the gas prices, once they are known; a maximum of 0 is none."""
         self._families["livepeer_min_gas_price"].set(minimum_wei / WEI_PER_GWEI)
         if suggested_wei is not None:
             self._families["livepeer_suggested_gas_price"].set(suggested_wei / WEI_PER_GWEI)
+        if maximum_wei:
+            self._families["livepeer_max_gas_price"].set(maximum_wei / WEI_PER_GWEI)
+
+    def watch_gas(self, read: Callable[[], tuple[int, int, int]]) -> None:
+        """Export the gas prices as they are at each scrape.
+
+        Args:
+            read: Returns the minimum, the price now (0: not known yet) and the maximum, wei.
+        """
+
+        def refresh() -> None:
+            minimum, now, maximum = read()
+            self.gas_prices(minimum_wei=minimum, suggested_wei=now or None, maximum_wei=maximum)
+
+        self.registry.before_render(refresh)
+
+    def watch_chain(
+        self, read: Callable[[], Mapping[str, Mapping[tuple[str, ...], float]]]
+    ) -> None:
+        """Export what is read from the chain's parts at each scrape.
+
+        Args:
+            read: Returns values by family (``families.CHAIN``) and by its labels' values.
+        """
+        specs = {spec.name: spec for spec in families.CHAIN}
+        found = {name: self.registry.add(spec) for name, spec in specs.items()}
+
+        def refresh() -> None:
+            for name, values in read().items():
+                for key, value in values.items():
+                    found[name].set(value, **dict(zip(specs[name].labels, key, strict=True)))
+
+        self.registry.before_render(refresh)
 
     def max_sessions(self, count: int) -> None:
         """Export the limit of sessions."""
@@ -198,6 +239,40 @@ class Telemetry:
         for state in PLUGIN_STATES:
             is_it = int(state == event.state)
             self._own["podium_plugin_state"].set(is_it, plugin=event.plugin, state=state)
+
+    @on_event.register
+    def _(self, event: TicketRedeemed) -> None:
+        gwei = event.face_value / WEI_PER_GWEI
+        self._inc("livepeer_value_redeemed", gwei, sender=self._sender(event.sender))
+        if event.paid is not None:
+            self._own["podium_value_paid_gwei"].inc(event.paid / WEI_PER_GWEI)
+
+    @on_event.register
+    def _(self, event: RedemptionFailed) -> None:
+        self._families["livepeer_ticket_redemption_errors"].inc()
+        if event.final:
+            self._own["podium_value_lost_gwei"].inc(event.face_value / WEI_PER_GWEI)
+
+    @on_event.register
+    def _(self, event: RewardCalled) -> None:
+        del event
+        self._own["podium_rewards_total"].inc()
+
+    @on_event.register
+    def _(self, event: RewardFailed) -> None:
+        del event
+        self._families["livepeer_reward_call_errors"].inc()
+
+    @on_event.register
+    def _(self, event: RoundStarted) -> None:
+        self._own["podium_round"].set(event.round_number)
+        self._own["podium_round_active"].set(int(event.active))
+
+    @on_event.register
+    def _(self, event: TransactionEnded) -> None:
+        self._own["podium_transactions_total"].inc(purpose=event.purpose, outcome=event.outcome)
+        if event.cost:
+            self._own["podium_gas_cost_gwei"].inc(event.cost / WEI_PER_GWEI, purpose=event.purpose)
 
     def _sender(self, sender: bytes) -> str:
         return checksum_address(sender)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from podium.testing.node import PodiumApp
     from podium.testing.plugins import HookRecorder, RecordingContext
 
+pytest_plugins = ("podium.testing.devnet_fixtures",)
+
 GATEWAY_KEY = bytes.fromhex("6777" * 16)
 """A throwaway private key for gateways under test."""
 

@@ -132,7 +132,7 @@ class SegmentFaces:
             credentials, payment, token = await self._check_headers(scope)
             manifest = credentials.manifest_key
             info = await self.service.info(payment.sender, token, manifest)
-            await self.service.till.receive(payment, manifest)
+            await self.service.till.receive(payment, manifest, manifest)
         except PodiumError as error:
             await send_error(send, error)
             return
@@ -171,8 +171,9 @@ class SegmentFaces:
         """Do every check that needs no body, in the reference's order, and take the payment."""
         credentials, payment, token = await self._check_headers(scope)
         info = await self.service.info(payment.sender, token, token.session_id)
-        await self.service.till.receive(payment, token.session_id)
-        hold = self.service.till.charge(payment, token.session_id)
+        stream = credentials.manifest_key
+        await self.service.till.receive(payment, token.session_id, stream)
+        hold = self.service.till.charge(payment, token.session_id, stream)
         job_id = f"{token.session_id}-{credentials.seq}-{secrets.token_hex(4)}"
         self.on_event(
             JobReceived(
@@ -181,7 +182,7 @@ class SegmentFaces:
                 payment.sender,
                 TRANSCODE,
                 credentials.duration_ms / 1000,
-                credentials.manifest_key,
+                stream,
             )
         )
         return Accepted(credentials, payment, token, info, job_id, hold)

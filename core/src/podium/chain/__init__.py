@@ -1,0 +1,1 @@
+"""The chain as Podium needs it: endpoints, heads, contracts, views, transactions, accounts."""

@@ -1,0 +1,1 @@
+"""Programs that show all of it at work on one machine."""

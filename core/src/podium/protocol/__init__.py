@@ -1,0 +1,1 @@
+"""What an Orchestrator does on chain: rewards, rounds, and its operator's actions."""
