@@ -39,6 +39,7 @@ from podium_hookspecs.events import (
     TransactionEnded,
     WorkerChanged,
 )
+from podium_hookspecs.http import HttpPipeline, HttpRequest
 from podium_hookspecs.job import Body, Chunk, Job, Meter, Output, Result
 from podium_hookspecs.money import Price, PriceRequest, Units
 from podium_hookspecs.pipeline import Offer, Pipeline, Requirements
@@ -55,9 +56,9 @@ from podium_hookspecs.video import (
     Rendition,
     TranscodeRequest,
 )
-from podium_hookspecs.worker import Device, Health, Resources, Worker, WorkerState
+from podium_hookspecs.worker import Device, Hardware, Health, Resources, Worker, WorkerState
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 """The hooks' own version: ``major.minor`` of the distribution ``podium-hookspecs``."""
 
 __all__ = [
@@ -78,7 +79,10 @@ __all__ = [
     "Device",
     "Event",
     "H264Profile",
+    "Hardware",
     "Health",
+    "HttpPipeline",
+    "HttpRequest",
     "Job",
     "JobBodyRead",
     "JobFailed",

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from podium_hookspecs.worker import Worker
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -74,3 +76,28 @@ class PluginContext(Protocol):
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run a background task until shutdown; its failure is logged and degrades the plugin."""
+
+    async def add_worker(self, worker: Worker) -> None:
+        """Give the node one more worker while it runs; it is recovered and started.
+
+        Raises:
+            PluginError: a worker of that name is there already.
+
+        .. versionadded:: 1.2
+        """
+
+    async def remove_worker(self, name: str, *, drain_s: float = 0.0) -> bool:
+        """Close a worker that ``add_worker`` gave; False when there is none of that name.
+
+        Args:
+            name: The worker's name.
+            drain_s: How long its running jobs may still take; it gets no new ones meanwhile.
+
+        .. versionadded:: 1.2
+        """
+
+    def changed(self) -> None:
+        """Say that what this plugin's pipelines offer has changed, so it is advertised anew.
+
+        .. versionadded:: 1.2
+        """

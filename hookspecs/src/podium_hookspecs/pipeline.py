@@ -53,6 +53,10 @@ class Requirements:
         cost: Relative load, to balance workers and devices; for video, pixels per second.
         sticky: Keep the session on the worker that served it last, while it can.
         slots: Slots that one job takes.
+        wait_s: Longest wait for a free slot, then ``Busy``; None: as long as the job may take.
+
+    .. versionchanged:: 1.2
+       ``wait_s``.
     """
 
     capabilities: frozenset[int] = field(converter=_numbers, factory=frozenset)
@@ -61,6 +65,7 @@ class Requirements:
     cost: int = 0
     sticky: bool = True
     slots: int = 1
+    wait_s: float | None = None
 
 
 class Pipeline(ABC):

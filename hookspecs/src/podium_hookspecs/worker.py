@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from podium_hookspecs.job import Job, Output
+    from podium_hookspecs.pipeline import Offer, Requirements
 
 
 @frozen
@@ -29,6 +30,10 @@ class Device:
         memory_total_bytes: 0 when unknown.
         memory_free_bytes: At start; 0 when unknown.
         slots: Jobs this device runs at a time (the encoder's session limit, for example).
+        compute: Compute capability, ``major.minor``; empty when unknown.
+
+    .. versionchanged:: 1.2
+       ``compute``.
     """
 
     id: str
@@ -36,6 +41,24 @@ class Device:
     memory_total_bytes: int = 0
     memory_free_bytes: int = 0
     slots: int = 1
+    compute: str = ""
+
+
+@frozen
+class Hardware:
+    """What runs one model of one pipeline, for the network's hardware list.
+
+    Attributes:
+        pipeline: The pipeline's name.
+        model: Model identifier.
+        devices: Where it runs; none for the processor alone.
+
+    .. versionadded:: 1.2
+    """
+
+    pipeline: str
+    model: str
+    devices: tuple[Device, ...] = ()
 
 
 # Converters of one type each: a type checker cannot see through a bare ``frozenset``.
@@ -48,6 +71,10 @@ def _numbers(values: Iterable[int]) -> frozenset[int]:
 
 
 def _devices(values: Iterable[Device]) -> tuple[Device, ...]:
+    return tuple(values)
+
+
+def _offers(values: Iterable[Offer]) -> tuple[Offer, ...]:
     return tuple(values)
 
 
@@ -65,6 +92,11 @@ class Resources:
         slots: Jobs it runs at a time, over all its devices.
         devices: Its hardware.
         version: Version of the program that does the work, ``x.y.z`` or empty.
+        offers: Which model under which capability, where a worker serves several of both: a job
+            then needs an offer of its capability and model. Empty: any pair of the above.
+
+    .. versionchanged:: 1.2
+       ``offers``.
     """
 
     pipelines: frozenset[str] = field(converter=_texts)
@@ -73,6 +105,7 @@ class Resources:
     slots: int = field(default=1, validator=validators.ge(0))
     devices: tuple[Device, ...] = field(converter=_devices, factory=tuple)
     version: str = ""
+    offers: tuple[Offer, ...] = field(converter=_offers, factory=tuple)
 
 
 class WorkerState(Enum):
@@ -156,3 +189,22 @@ class Worker(ABC):
     async def end_session(self, session_id: str) -> None:
         """Drop what was kept for a session (a device's encoder, a warm cache)."""
         del session_id
+
+    def readiness(self, needs: Requirements) -> int:
+        """Say how soon a job could begin here: 0 at once, more the later.
+
+        Among workers with a free slot the host takes the one that is readiest: the one that
+        holds the model before an empty one, an empty one before one that must drop another's.
+        Called for each such job on the event loop: no I/O.
+
+        .. versionadded:: 1.2
+        """
+        del needs
+        return 0
+
+    def hardware(self) -> Sequence[Hardware]:
+        """Name what runs which model now, for the network's hardware list.
+
+        .. versionadded:: 1.2
+        """
+        return ()
