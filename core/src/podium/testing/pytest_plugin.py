@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from podium.testing.chain import FakeChain
+    from podium.testing.clock import ManualClock
     from podium.testing.gateway import GatewayClient
     from podium.testing.node import PodiumApp
+    from podium.testing.paying import Payer
     from podium.testing.plugins import HookRecorder, RecordingContext
+
+pytest.register_assert_rewrite("podium.testing.conformance", "podium.testing.work")
 
 pytest_plugins = ("podium.testing.devnet_fixtures",)
 
@@ -43,6 +47,27 @@ def chain() -> FakeChain:
     from podium.testing.chain import FakeChain
 
     return FakeChain()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Unix time that stands still until the test moves it: ``podium_app(..., now=clock)``."""
+    from podium.testing.clock import ManualClock
+
+    return ManualClock()
+
+
+@pytest.fixture
+def paid_request() -> Payer:
+    """Send paid requests to HTTP pipelines, one at a time, from a throwaway wallet.
+
+    ``reply = await paid_request(app.uri, "my-capability", body)`` for BYOC; for AI jobs also
+    ``capability=`` and ``model=``. ``paid_request.stream`` gives the answer as it comes.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.paying import Payer
+
+    return Payer(KeySigner(GATEWAY_KEY))
 
 
 @pytest.fixture
