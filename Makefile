@@ -6,7 +6,8 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 UV := .uv/bin/uv
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-MEMBERS := hookspecs core plugins/builtin_transcode plugins/byoc_example
+MEMBERS := hookspecs core plugins/builtin_transcode plugins/byoc_example \
+  plugins/executor_sdk
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help

@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
-MEMBERS = ("hookspecs", "core", "plugins/builtin_transcode", "plugins/byoc_example")
+MEMBERS = (
+    "hookspecs",
+    "core",
+    "plugins/builtin_transcode",
+    "plugins/byoc_example",
+    "plugins/executor_sdk",
+)
 
 pytestmark = pytest.mark.timeout(300)
 
