@@ -153,7 +153,13 @@ def toml(value: Any) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    """Write a fraction of a power of ten exactly; that is what the file can hold."""
+    """Write a fraction exactly: as a decimal number, or where there is none as ``1/3``."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest != 1:
+        return str(value)
     places = 0
     while (value * 10**places).denominator != 1:
         places += 1

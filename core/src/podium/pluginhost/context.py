@@ -11,9 +11,12 @@ from attrs import define, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from fractions import Fraction
     from pathlib import Path
 
-    from podium_hookspecs import Log, Metrics
+    from podium_hookspecs import Log, Metrics, Price, PriceRequest
+
+    from podium.pluginhost.market import Market
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +52,7 @@ class HostContext:
     log: Log
     metrics: Metrics
     _on_task_failure: Callable[[str, str], None]
+    _market: Market
     state: Any = field(default=None, init=False)
     _threads: ThreadPoolExecutor | None = field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
@@ -67,6 +71,14 @@ class HostContext:
         task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.plugin}:{name}")
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, name))
+
+    def currency(self, name: str) -> Callable[[Fraction], Fraction]:
+        """Return a function from an amount of a currency to exact wei."""
+        return self._market.currency(self.plugin, name)
+
+    def next_price(self, request: PriceRequest) -> Price:
+        """Return what would be charged without this plugin."""
+        return self._market.next_price(self.plugin, request)
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
