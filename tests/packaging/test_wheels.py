@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
+PLUGINS = ("builtin_observers", "builtin_pricing", "builtin_transcode")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,7 +28,7 @@ def run(*command, cwd=None):
 def wheels(tmp_path_factory):
     """Build each distribution's wheel with the pinned backend; return the folder."""
     out = tmp_path_factory.mktemp("wheels")
-    for member in ("hookspecs", "core", "plugins/builtin_transcode"):
+    for member in ("hookspecs", "core", *(f"plugins/{name}" for name in PLUGINS)):
         run(UV, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable,
             "--out-dir", out, ROOT / member)  # fmt: skip
     return out

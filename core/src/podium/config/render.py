@@ -147,7 +147,8 @@ def toml(value: Any) -> str:
         case Secret() | str() | Path():
             return json.dumps(str(value), ensure_ascii=False)
         case _ if attrs.has(type(value)):
-            return toml(attrs.asdict(value, recurse=False))
+            given = attrs.asdict(value, recurse=False)
+            return toml({key: one for key, one in given.items() if one is not None})
         case _:
             return json.dumps(str(value), ensure_ascii=False)
 

@@ -1,0 +1,156 @@
+"""``price-load``: the price rises with what the node has to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import Attribute, define, field, frozen, validators
+from podium_hookspecs import (
+    JobBodyRead,
+    JobFinished,
+    NodeStarted,
+    Pipeline,
+    Price,
+    PriceRequest,
+    SessionClosed,
+    SessionOpened,
+    WorkerChanged,
+    hookimpl,
+)
+
+from podium_pricing.config import CurrencyLine, doc, reachable
+from podium_pricing.table import Table, table_of
+
+if TYPE_CHECKING:
+    from podium_hookspecs import Event, PluginContext
+
+LONGEST_JOB_S = 3600.0
+"""A job of which nothing was heard for so long is not counted any more."""
+
+WORKING = ("ok", "degraded")
+
+
+def _above(name: str) -> Callable[[Any, Attribute[Any], Fraction], None]:
+    def check(instance: Any, attribute: Attribute[Any], value: Fraction) -> None:
+        if value <= getattr(instance, name):
+            raise ValueError(f"must be more than {name}")
+
+    return check
+
+
+@frozen
+class LoadConfig:
+    """``[plugins.price-load]``: raises the price that the next plugin gives, or one of its own."""
+
+    measure: Literal["sessions", "jobs"] = field(
+        default="sessions",
+        metadata=doc("sessions: the open ones, of node.max_sessions. jobs: of the workers' slots."),
+    )
+    rises_from: Fraction = field(
+        default=Fraction(1, 2),
+        validator=validators.ge(Fraction(0)),
+        metadata=doc("Load from which the price rises: 0 is idle, 1 is full."),
+    )
+    rises_to: Fraction = field(
+        default=Fraction(1),
+        validator=_above("rises_from"),
+        metadata=doc("Load at which it is highest."),
+    )
+    min_factor: Fraction = field(
+        default=Fraction(1),
+        validator=validators.gt(Fraction(0)),
+        metadata=doc("The price is multiplied by this up to rises_from."),
+    )
+    max_factor: Fraction = field(
+        default=Fraction(2),
+        validator=_above("min_factor"),
+        metadata=doc("The price is multiplied by this from rises_to on."),
+    )
+    prices: tuple[CurrencyLine, ...] = field(
+        default=(),
+        validator=reachable,
+        metadata=doc("Prices of its own to raise. Where none fits, the next plugin's is raised."),
+    )
+
+    def factor(self, load: Fraction) -> Fraction:
+        """Return what the price is multiplied by: exact, and within the bounds."""
+        share = (load - self.rises_from) / (self.rises_to - self.rises_from)
+        share = max(Fraction(0), min(Fraction(1), share))
+        return self.min_factor + (self.max_factor - self.min_factor) * share
+
+
+@define
+class Load:
+    """What the node has to do, as its events tell."""
+
+    open_sessions: int = 0
+    max_sessions: int = 0
+    slots: dict[str, int] = field(factory=dict)
+    jobs: dict[str, float] = field(factory=dict)
+    monotonic: Callable[[], float] = time.monotonic
+
+    def hear(self, event: Event) -> None:
+        """Take an event into account."""
+        match event:
+            case NodeStarted():
+                self.max_sessions = event.max_sessions
+            case SessionOpened() | SessionClosed():
+                self.open_sessions = event.open_sessions
+            case WorkerChanged():
+                self.slots[event.worker] = event.slots if event.state in WORKING else 0
+            case JobBodyRead():
+                self.jobs[event.job_id] = self.monotonic()
+            case JobFinished():
+                self.jobs.pop(event.job_id, None)
+                self._forget_silent()
+
+    def _forget_silent(self) -> None:
+        """Drop jobs whose end was never told; the oldest come first."""
+        horizon = self.monotonic() - LONGEST_JOB_S
+        while self.jobs and next(iter(self.jobs.values())) < horizon:
+            del self.jobs[next(iter(self.jobs))]
+
+    def share(self, measure: str) -> Fraction:
+        """Return the load: 0 is idle, 1 is full; more where jobs wait."""
+        if measure == "sessions":
+            return Fraction(self.open_sessions, self.max_sessions or 1)
+        return Fraction(len(self.jobs), sum(self.slots.values()) or 1)
+
+
+@frozen
+class State:
+    """What the plugin keeps between its hooks."""
+
+    load: Load
+    table: Table
+
+
+@hookimpl
+def podium_config_class() -> type:
+    """Name the class of the section."""
+    return LoadConfig
+
+
+@hookimpl
+def podium_pipelines(config: LoadConfig, context: PluginContext) -> list[Pipeline]:
+    """Make the table, and begin to listen."""
+    context.state = State(Load(), table_of(config, context))
+    return []
+
+
+@hookimpl
+def podium_on_event(event: Event, context: PluginContext) -> None:
+    """Follow the load."""
+    context.state.load.hear(event)
+
+
+@hookimpl
+def podium_price(request: PriceRequest, config: LoadConfig, context: PluginContext) -> Price | None:
+    """Raise the plugin's own price, or what would be charged without it."""
+    state: State = context.state
+    base = state.table.answer(request) or context.next_price(request)
+    factor = config.factor(state.load.share(config.measure))
+    return Price(base.wei_per_unit * factor, request.unit)
