@@ -23,20 +23,22 @@ async def test_every_problem_of_a_table_is_named_at_once(problems):
         pirce = 1
         """
     )
-    assert sorted(found) == sorted([
-        'price-per-gateway.prices[0].gateway: "0x12" must be an address: 0x and 40 hex digits',
-        "price-per-gateway.prices[0].price: must be > 0",
-        'price-per-gateway.prices[1].gateway: "0xB5A19836a14EF38d9625Fd917f7bD2De9B0B4130" has a'
-        " wrong checksum; is there a typing error in it?",
-        "price-per-gateway.prices[1].price: must be > 0; to charge nothing, write free = true",
-        "price-per-gateway.prices[1].per: must be >= 1: 0",
-        "price-per-gateway.prices[1].currency: must be letters, as in wei, eth or USD",
-        "price-per-gateway.prices[2].price: is missing; to charge nothing, write free = true",
-        "price-per-gateway.prices[3].pirce: unknown key; did you mean price?",
-        'price-per-gateway.prices[3].price: must be a whole number or a text like "0.5" or "1/3"'
-        " (exact, so no floats)",
-        "price-per-gateway.prices[3].gateway: is missing. The gateway's address.",
-    ]))
+    assert sorted(found) == sorted(
+        [
+            'price-per-gateway.prices[0].gateway: "0x12" must be an address: 0x and 40 hex digits',
+            "price-per-gateway.prices[0].price: must be > 0",
+            'price-per-gateway.prices[1].gateway: "0xB5A19836a14EF38d9625Fd917f7bD2De9B0B4130" has a'
+            " wrong checksum; is there a typing error in it?",
+            "price-per-gateway.prices[1].price: must be > 0; to charge nothing, write free = true",
+            "price-per-gateway.prices[1].per: must be >= 1: 0",
+            "price-per-gateway.prices[1].currency: must be letters, as in wei, eth or USD",
+            "price-per-gateway.prices[2].price: is missing; to charge nothing, write free = true",
+            "price-per-gateway.prices[3].pirce: unknown key; did you mean price?",
+            'price-per-gateway.prices[3].price: must be a whole number or a text like "0.5" or "1/3"'
+            " (exact, so no floats)",
+            "price-per-gateway.prices[3].gateway: is missing. The gateway's address.",
+        ]
+    )
 
 
 @pytest.mark.parametrize(

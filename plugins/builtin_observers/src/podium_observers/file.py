@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,8 +106,9 @@ class Rotating:
             os.close(descriptor)
 
     def _rotate(self) -> None:
-        old = [self.path.with_name(f"{self.path.name}.{n}") for n in range(1, self.keep + 1)]
-        for newer, older in zip(reversed([self.path, *old[:-1]]), reversed(old), strict=True):
+        names = [self.path]
+        names += [self.path.with_name(f"{self.path.name}.{n}") for n in range(1, self.keep + 1)]
+        for newer, older in reversed(list(pairwise(names))):
             if newer.exists():
                 newer.replace(older)
         self.path.unlink(missing_ok=True)
