@@ -24,7 +24,9 @@ def start(podium_app, devnet):
     """Start a node whose only price is a plugin's, in a currency."""
 
     def make(currency="usd", **chain):
-        devnet.fund_gateway(devnet.account("gateway"), ETHER, ETHER)
+        devnet.register_orchestrator("orchestrator", service_uri="https://127.0.0.1:8935")
+        devnet.to_next_round()
+        devnet.fund_gateway("gateway", ETHER, ETHER)
         config = {
             "account": {"private_key": devnet.account("orchestrator").key.hex()},
             "chain": {
