@@ -70,7 +70,7 @@ def _type_name(annotation: Any) -> str:
     if text.startswith("tuple["):
         inner = text[6:-1].removesuffix(", ...")
         return f"list of {named.get(inner, inner)}"
-    return named.get(text, text)
+    return " or ".join(named.get(part, part) for part in text.split(" | "))
 
 
 def _default(key: attrs.Attribute[Any]) -> str:

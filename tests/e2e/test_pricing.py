@@ -11,11 +11,15 @@ from podium.bench import null
 from podium.cli import cli
 from podium.config.settings import PluginSettings
 from podium.crypto import KeySigner
+from podium.payments import FixedGasPrice
 from podium.testing.gateway.errors import OrchestratorFailed
 from podium.testing.plugins import HookRecorder
 from podium_hookspecs import JobFinished
 
 KEYS = [bytes([number]) * 32 for number in (0x22, 0x33, 0x44)]
+GAS_PRICE = 1_000
+"""Wei: a redemption costs something, so a price may be adjusted by that."""
+
 GATEWAYS = ["0x" + KeySigner(key).address.hex() for key in KEYS]
 
 
@@ -31,7 +35,10 @@ def start(world):
     async def make(plugins, *, node=None, auto_adjust=False, **settings):
         recorder = HookRecorder()
         running = await world.node(
-            Overrides(plugins={"commanded": null, "recorder": recorder}),
+            Overrides(
+                plugins={"commanded": null, "recorder": recorder},
+                gas_price=FixedGasPrice(GAS_PRICE),
+            ),
             plugins={
                 "recorder": PluginSettings(enabled=True),
                 **{
@@ -141,6 +148,8 @@ async def test_explain_agrees_with_what_the_gateway_is_quoted(world, start, expl
         assert told["by"] == "node"
         assert told["decided_by"] == "price-load"
         assert told["auto_adjust"] is auto_adjust
+        base = next(answer for answer in told["answers"] if answer["who"] == "price-load")
+        assert (quoted(sender) > Fraction(base["wei_per_unit"])) is auto_adjust
         await sender.result()
     text = await explain(node, GATEWAYS[0], "--capability", "text-to-image")
     assert [" ".join(line.split()) for line in text.splitlines()[2:7]] == [
@@ -168,6 +177,8 @@ async def test_explain_does_without_a_node(world, start, explain, tmp_path):
         [payments]
         ticket_ev_wei = 8_000_000_000
         max_face_value_wei = 40_000_000_000
+        [chain.local]
+        gas_price_wei = {GAS_PRICE}
         [plugins.price-per-gateway]
         enabled = true
         [[plugins.price-per-gateway.prices]]
@@ -179,7 +190,7 @@ async def test_explain_does_without_a_node(world, start, explain, tmp_path):
     done = await asyncio.to_thread(CliRunner().invoke, cli, args)
     told = json.loads(done.stdout)
     assert told["by"] == "command"
-    assert Fraction(told["quoted"]) == quoted(sender)
+    assert Fraction(told["quoted"]) == quoted(sender) > Fraction("0.3")
     assert not (tmp_path / "alone").exists()
 
 

@@ -146,21 +146,28 @@ async def test_what_is_left_is_told_when_the_node_stops(told):
     assert rounds(await told.server.next()) == [0, 1, 2]
 
 
-async def test_a_batch_under_way_when_the_node_stops_is_told_again(told):
+@pytest.mark.parametrize(("status", "second"), [(200, [2]), (503, [1, 2])])
+async def test_a_batch_under_way_when_the_node_stops_is_awaited(told, status, second):
     node = await told()
-    started = asyncio.Event()
+    started, release = asyncio.Event(), asyncio.Event()
 
-    async def hang():
+    async def answer_late():
         started.set()
-        await asyncio.sleep(3600)
+        await release.wait()
+        return web.Response(status=status)
 
-    told.server.answers = [hang]
+    told.server.answers = [answer_late]
     node.host.emit(RoundStarted(1, True))
     await started.wait()
     node.host.emit(RoundStarted(2, True))
-    await node.host.close()
+    closing = asyncio.create_task(node.host.close())
+    await asyncio.sleep(0)
+    release.set()
+    await closing
     assert rounds(await told.server.next()) == [1]
-    assert rounds(await told.server.next()) == [1, 2]
+    assert rounds(await told.server.next()) == second
+    assert told.server.requests.empty()
+    assert b"podium_events_webhook_events_delivered 2" in node.page()
 
 
 async def test_a_server_that_hangs_holds_the_stop_up_for_a_bounded_time(told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
+STUCK_S = 0.5
+"""What a sink may still take once its call is cancelled."""
+
 MAX_FLUSH_S = 4.0
 """The host waits a little longer than this for a plugin's tasks."""
 
@@ -102,6 +106,7 @@ class Pump:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _waiting: deque[Record] = field(factory=deque, init=False)
     _sending: list[Record] = field(factory=list, init=False)
+    _call: asyncio.Future[None] | None = field(default=None, init=False)
     _wake: asyncio.Event = field(factory=asyncio.Event, init=False)
     _boot: str = field(factory=lambda: secrets.token_hex(4), init=False)
     _count: int = field(default=0, init=False)
@@ -151,7 +156,15 @@ class Pump:
                 return
 
     async def _send(self) -> None:
-        await self.sink.send(tuple(self._sending))
+        """Send what is in flight. A stop does not cut this off: the flush waits for its end."""
+        if self._call is None:
+            self._call = asyncio.ensure_future(self.sink.send(tuple(self._sending)))
+        call = self._call
+        try:
+            await asyncio.shield(call)
+        finally:
+            if call.done():
+                self._call = None
         self.counters.delivered(len(self._sending))
         self._sending.clear()
 
@@ -165,12 +178,18 @@ class Pump:
         """Send what is left, once each: nobody waits for a second try."""
         try:
             async with asyncio.timeout(self.settings.flush_timeout_s):
+                if self._call is not None:
+                    with contextlib.suppress(SinkError):
+                        await self._send()
                 while self._take():
                     await self._send()
         except (SinkError, TimeoutError) as error:
             self._sending.extend(self._waiting)
             self._waiting.clear()
             self._give_up("stopped", str(error) or "no time was left")
+        if self._call is not None:
+            self._call.cancel()
+            await asyncio.wait({self._call}, timeout=STUCK_S)
 
 
 def backoff(attempt: int) -> float:

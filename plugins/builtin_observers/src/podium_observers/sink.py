@@ -29,6 +29,8 @@ class Sink(Protocol):
     async def send(self, records: Sequence[Record]) -> None:
         """Deliver records, in order; connect first where that is needed. Bound it in time.
 
+        It is cancelled only where the node stops and no time is left.
+
         Raises:
             SinkError: none or not all of them could be delivered: all are sent again.
         """

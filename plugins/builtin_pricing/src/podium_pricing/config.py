@@ -100,7 +100,7 @@ class Line:
 
 @frozen(kw_only=True)
 class CurrencyLine(Line):
-    """A price in a currency of its own."""
+    """A table of ``prices``: a price in a currency of its own."""
 
     currency: str = field(
         default="wei",

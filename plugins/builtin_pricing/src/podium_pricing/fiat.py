@@ -29,13 +29,15 @@ def _fiat(instance: object, attribute: Attribute[Any], value: str) -> None:
 
 @frozen(kw_only=True)
 class FiatLine(Line):
-    """A price, and what it is for."""
+    """``[[plugins.price-fiat.prices]]``: a price; what is not said fits everything."""
 
     gateway: str = field(
         default="", validator=shared.any_address, metadata=doc(f"{HELP_GATEWAY} Empty: any.")
     )
     capability: str | int | None = field(
-        default=None, converter=shared.capability, metadata=doc(f"{HELP_CAPABILITY} None: any.")
+        default=None,
+        converter=shared.capability,
+        metadata=doc(f"{HELP_CAPABILITY} Without it: any."),
     )
     model: str = field(default="", metadata=doc(HELP_MODEL))
 

@@ -38,7 +38,7 @@ def _somebody(instance: Any, attribute: Attribute[Any], value: object) -> None:
 
 @frozen(kw_only=True)
 class CapabilityList:
-    """Who may have one kind of work."""
+    """``[[plugins.admit-lists.capabilities]]``: who may have one kind of work."""
 
     capability: str | int = field(converter=capability, metadata=doc(HELP_CAPABILITY))
     allow: tuple[str, ...] = field(

@@ -18,7 +18,7 @@ from podium_pricing.table import TablePlugin
 
 @frozen(kw_only=True)
 class CapabilityLine(CurrencyLine):
-    """The price of one kind of work."""
+    """``[[plugins.price-per-capability.prices]]``: the price of one kind of work."""
 
     capability: str | int = field(converter=capability, metadata=doc(HELP_CAPABILITY))
     model: str = field(default="", metadata=doc(HELP_MODEL))

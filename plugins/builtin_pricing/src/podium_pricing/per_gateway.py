@@ -17,7 +17,7 @@ from podium_pricing.table import TablePlugin
 
 @frozen(kw_only=True)
 class GatewayLine(CurrencyLine):
-    """One gateway's price."""
+    """``[[plugins.price-per-gateway.prices]]``: one gateway's price."""
 
     gateway: str = field(validator=address, metadata=doc(HELP_GATEWAY))
 
