@@ -7,8 +7,10 @@ from fractions import Fraction
 import pytest
 from aiohttp import web
 from podium.errors import ConfigInvalid
-from podium_hookspecs import Admission, AdmitRequest, Price, hookimpl
+from podium_hookspecs import Admission, AdmitRequest, Price, Secret, hookimpl
+from podium_observers import auth
 from podium_observers.auth import BAD_ANSWER, NO_ANSWER
+from podium_observers.http import Answer
 
 SENDER = bytes.fromhex("b5a19836a14ef38d9625fd917f7bd2de9b0b4130")
 POLL = AdmitRequest(SENDER, "discover")
@@ -71,6 +73,31 @@ async def test_a_refusal_takes_back_what_was_allowed(asked):
     assert not (await node.host.admit(JOB)).allow
 
 
+async def test_a_server_that_is_away_ends_no_stream(asked):
+    node = await asked()
+    assert (await node.host.admit(VIDEO)).allow
+    asked.server.answer = text(200, "not JSON")
+    assert not (await node.host.admit(VIDEO)).allow
+    assert (await node.host.admit(JOB)).allow
+
+
+def test_a_gateway_is_known_for_half_an_hour_and_so_many_of_them(monkeypatch):
+    async def nothing(self, sender):
+        return Answer(200, b"{}")
+
+    now = [0.0]
+    monkeypatch.setattr(auth.Gatekeeper, "_post", nothing)
+    monkeypatch.setattr(auth, "KNOWN_LIMIT", 2)
+    config = auth.AuthConfig(url=Secret("http://127.0.0.1/"))
+    keeper = auth.Gatekeeper(None, config, monotonic=lambda: now[0])
+    senders = [bytes([number]) * 20 for number in range(3)]
+    for sender in (senders[0], senders[1], senders[0], senders[2]):
+        asyncio.run(keeper.ask(AdmitRequest(sender, "discover")))
+    assert [keeper.knows(sender) for sender in senders] == [True, False, True]
+    now[0] = auth.KNOWN_S
+    assert not keeper.knows(senders[0])
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
@@ -78,6 +105,7 @@ async def test_a_refusal_takes_back_what_was_allowed(asked):
         (204, "", "the auth webhook answered 204"),
         (201, "{}", "{}"),
         (403, "x" * 2000, "x" * 500),
+        (403, "no\0 \x1b[31mway", "no [31mway"),
         (200, "", BAD_ANSWER),
         (200, "yes", BAD_ANSWER),
         (200, "[]", BAD_ANSWER),

@@ -99,14 +99,16 @@ class Gatekeeper:
         """Ask for one gateway; None: it may come in, at the usual price.
 
         Raises:
-            PluginError: there was no usable answer: the gateway is refused.
+            PluginError: there was no usable answer: the gateway is refused. What runs of it goes
+                on: a server that is away for a minute ends no stream.
         """
-        self._known.pop(request.sender, None)
         answer = await self._post(request.sender)
         if answer.status != 200:
+            self._known.pop(request.sender, None)
             return Admission(False, _reason(answer))
         price = read_price(answer.body)
         self._known[request.sender] = self.monotonic() + KNOWN_S
+        self._known.move_to_end(request.sender)
         if len(self._known) > KNOWN_LIMIT:
             self._known.popitem(last=False)
         return Admission(True, price=price) if price and self._prices(request) else None
@@ -159,7 +161,8 @@ def _bad(what: str) -> PluginError:
 
 def _reason(answer: Answer) -> str:
     """Return the text of a refusal, as the gateway gets it."""
-    text = " ".join(answer.body.decode(errors="replace").split())[:MAX_REASON_CHARS]
+    words = " ".join(answer.body.decode(errors="replace").split())
+    text = "".join(filter(str.isprintable, words))[:MAX_REASON_CHARS]
     return text or f"the auth webhook answered {answer.status}"
 
 

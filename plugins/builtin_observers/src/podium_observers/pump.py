@@ -189,7 +189,9 @@ class Pump:
             self._give_up("stopped", str(error) or "no time was left")
         if self._call is not None:
             self._call.cancel()
-            await asyncio.wait({self._call}, timeout=STUCK_S)
+            with contextlib.suppress(SinkError, TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(STUCK_S):
+                    await self._call
 
 
 def backoff(attempt: int) -> float:

@@ -126,6 +126,7 @@ class State:
 
     load: Load
     table: Table
+    show_factor: Callable[..., None]
 
 
 @hookimpl
@@ -137,7 +138,8 @@ def podium_config_class() -> type:
 @hookimpl
 def podium_pipelines(config: LoadConfig, context: PluginContext) -> list[Pipeline]:
     """Make the table, and begin to listen."""
-    context.state = State(Load(), table_of(config, context))
+    gauge = context.metrics.gauge("factor", "What the price was multiplied by last.")
+    context.state = State(Load(), table_of(config, context), gauge)
     return []
 
 
@@ -153,4 +155,5 @@ def podium_price(request: PriceRequest, config: LoadConfig, context: PluginConte
     state: State = context.state
     base = state.table.answer(request) or context.next_price(request)
     factor = config.factor(state.load.share(config.measure))
+    state.show_factor(float(factor))
     return Price(base.wei_per_unit * factor, request.unit)
