@@ -26,7 +26,7 @@ async def test_each_event_is_a_line(load, tmp_path):
     path = tmp_path / "logs" / "events.jsonl"
     assert numbers(path) == list(range(250))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert b"podium_events_file_events_delivered 250" in node.page()
+    assert b"podium_events_file_delivered_total 250" in node.page()
 
 
 async def test_without_a_path_it_is_in_the_plugins_folder(load, tmp_path):
@@ -43,7 +43,7 @@ async def test_a_file_that_cannot_be_written_is_told_and_counted(load, tmp_path)
     await node.host.close()
     (line,) = [line for line in node.log.lines if line.level == "warning"]
     assert line.facts["error"].endswith("taken: Is a directory")
-    assert b'podium_events_file_events_dropped{reason="stopped"} 1' in node.page()
+    assert b'podium_events_file_dropped_total{reason="stopped"} 1' in node.page()
 
 
 def test_files_are_rotated_between_lines(tmp_path):

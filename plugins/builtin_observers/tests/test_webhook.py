@@ -80,8 +80,8 @@ async def test_a_server_that_fails_is_tried_again_with_the_same_events(told):
     node.host.emit(RoundStarted(2, True))
     assert rounds(await told.server.next()) == [2]
     await node.host.close()
-    assert b"podium_events_webhook_events_delivered 2" in node.page()
-    assert b"podium_events_webhook_events_dropped{" not in node.page()
+    assert b"podium_events_webhook_delivered_total 2" in node.page()
+    assert b"podium_events_webhook_dropped_total{" not in node.page()
 
 
 @pytest.mark.parametrize("status", [400, 404, 302])
@@ -93,7 +93,7 @@ async def test_a_refusal_that_would_come_again_is_final(told, status):
     node.host.emit(RoundStarted(2, True))
     request = await told.server.next()
     assert (request.path, rounds(request)) == ("/hook", [2])
-    assert b'podium_events_webhook_events_dropped{reason="refused"} 1' in node.page()
+    assert b'podium_events_webhook_dropped_total{reason="refused"} 1' in node.page()
     (line,) = [line for line in node.log.lines if line.event == "events were lost"]
     assert line.facts == {
         "events": 1, "reason": "refused", "error": f"127.0.0.1 answered {status}"
@@ -108,7 +108,7 @@ async def test_a_batch_is_given_up_after_its_tries(told):
         assert rounds(await told.server.next()) == [1]
     node.host.emit(RoundStarted(2, True))
     assert rounds(await told.server.next()) == [2]
-    assert b'podium_events_webhook_events_dropped{reason="refused"} 1' in node.page()
+    assert b'podium_events_webhook_dropped_total{reason="refused"} 1' in node.page()
 
 
 async def test_while_the_server_is_slow_the_oldest_are_dropped_and_counted(told):
@@ -124,7 +124,7 @@ async def test_while_the_server_is_slow_the_oldest_are_dropped_and_counted(told)
     await told.server.next()
     for number in range(1, 21):
         node.host.emit(RoundStarted(number, True))
-    assert b'podium_events_webhook_events_dropped{reason="overflow"} 15' in node.page()
+    assert b'podium_events_webhook_dropped_total{reason="overflow"} 15' in node.page()
     release.set()
     seen = [rounds(await told.server.next())[0] for _ in range(5)]
     assert seen == [16, 17, 18, 19, 20]
@@ -167,7 +167,7 @@ async def test_a_batch_under_way_when_the_node_stops_is_awaited(told, status, se
     assert rounds(await told.server.next()) == [1]
     assert rounds(await told.server.next()) == second
     assert told.server.requests.empty()
-    assert b"podium_events_webhook_events_delivered 2" in node.page()
+    assert b"podium_events_webhook_delivered_total 2" in node.page()
 
 
 async def test_a_server_that_hangs_holds_the_stop_up_for_a_bounded_time(told):
@@ -178,7 +178,7 @@ async def test_a_server_that_hangs_holds_the_stop_up_for_a_bounded_time(told):
     node.host.emit(RoundStarted(2, True))
     async with asyncio.timeout(4):
         await node.host.close()
-    assert b'podium_events_webhook_events_dropped{reason="stopped"} 2' in node.page()
+    assert b'podium_events_webhook_dropped_total{reason="stopped"} 2' in node.page()
     assert any(line.facts.get("events") == 2 for line in node.log.lines)
 
 

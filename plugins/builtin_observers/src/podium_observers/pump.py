@@ -76,9 +76,9 @@ class Counters:
     def of(cls, context: PluginContext) -> Counters:
         """Make the plugin's series."""
         return cls(
-            context.metrics.counter("events_delivered", "Events that the sink took."),
+            context.metrics.counter("delivered_total", "Events that the sink took."),
             context.metrics.counter(
-                "events_dropped",
+                "dropped_total",
                 "Events that were lost, by reason: overflow, refused or stopped.",
                 ["reason"],
             ),
