@@ -104,6 +104,12 @@ class PluginContext(Protocol):
         .. versionadded:: 1.2
         """
 
+    def slots(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all. (0, 0) at start.
+
+        .. versionadded:: 1.2
+        """
+
     def currency(self, name: str) -> Callable[[Fraction], Fraction]:
         """Return ``wei(amount)``, which says what an amount of a currency is in wei, exactly.
 

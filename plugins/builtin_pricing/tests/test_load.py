@@ -5,18 +5,20 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from podium.bench.null import NullWorker
+from podium.workers.pool import WorkerPool
 from podium_hookspecs import (
-    JobBodyRead,
-    JobFinished,
     NodeStarted,
     Price,
     PriceRequest,
+    Requirements,
     SessionClosed,
     SessionOpened,
-    WorkerChanged,
 )
 from podium_hookspecs.errors import PluginError
-from podium_pricing.load import LONGEST_JOB_S, Load, LoadConfig
+from podium_pricing import load as plugin
+from podium_pricing.config import CurrencyLine
+from podium_pricing.load import LoadConfig
 
 SENDER = bytes([0x11]) * 20
 ASK = PriceRequest(SENDER, 0)
@@ -29,10 +31,6 @@ def refuse(amount, currency):
 
 def sessions(count):
     return SessionOpened("s", SENDER, count)
-
-
-def finished(job_id):
-    return JobFinished(job_id, "s", SENDER, "transcode", 0, None, "w", "ok")
 
 
 @given(one=shares, other=shares, low=shares, width=shares, least=shares, more=shares)
@@ -116,25 +114,27 @@ async def test_a_refusal_after_it_is_let_through(load):
         host.price(ASK)
 
 
-def test_jobs_are_counted_against_the_slots_of_workers_that_work():
-    now = [0.0]
-    load = Load(monotonic=lambda: now[0])
-    assert load.share("jobs") == 0
-    for worker, state, slots in (("a", "ok", 3), ("b", "degraded", 1), ("c", "down", 9)):
-        load.hear(WorkerChanged(worker, state, "", slots))
-    for job in ("1", "2", "3"):
-        load.hear(JobBodyRead(job, "s", 1, 0.1))
-    assert load.share("jobs") == Fraction(3, 4)
-    load.hear(finished("2"))
-    load.hear(finished("never began"))
-    assert load.share("jobs") == Fraction(1, 2)
-    load.hear(WorkerChanged("a", "down", "gone", 3))
-    assert load.share("jobs") == 2
-    now[0] = LONGEST_JOB_S + 1
-    load.hear(finished("1"))
-    assert load.share("jobs") == 0
+async def test_it_may_follow_the_slots_of_workers(load):
+    host = await load(
+        """
+        [plugins.price-load]
+        enabled = true
+        measure = "slots"
+        prices = [{price = 4}]
+        """
+    )
+    assert host.price(ASK).wei_per_unit == 4
+    pool = host._services.workers.pool = WorkerPool(host.emit)
+    await pool.start([NullWorker()])
+    assert pool.usage() == (0, 1000)
+    for slots, factor in ((400, 1), (750, Fraction(3, 2)), (1000, 2)):
+        async with pool.lease("transcode", Requirements(slots=slots), ""):
+            assert host.price(ASK).wei_per_unit == 4 * factor
+    assert host.price(ASK).wei_per_unit == 4
+    await pool.close()
 
 
-def test_nothing_is_known_before_the_node_has_started():
-    load = Load()
-    assert load.share("sessions") == load.share("jobs") == 0
+def test_nothing_is_known_before_the_node_has_started(plugin_context):
+    config = LoadConfig(prices=(CurrencyLine(price=Fraction(3)),))
+    plugin.podium_pipelines(config, plugin_context)
+    assert plugin.podium_price(ASK, config, plugin_context).wei_per_unit == 3

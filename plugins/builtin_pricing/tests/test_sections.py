@@ -73,7 +73,7 @@ async def test_every_problem_of_a_table_is_named_at_once(problems):
         ("price-load", "rises_from = 1", "rises_to: must be more than rises_from"),
         ("price-load", 'max_factor = "0.5"', "max_factor: must be more than min_factor"),
         ("price-load", "min_factor = 0", "min_factor: must be > 0"),
-        ("price-load", 'measure = "cpu"', "measure: must be one of 'sessions', 'jobs'"),
+        ("price-load", 'measure = "cpu"', "measure: must be one of 'sessions', 'slots'"),
         ("admit-lists", "", "capabilities: allow, deny or one of these must name a gateway"),
         ("admit-lists", 'allow = ["nobody"]', 'allow: "nobody" must be an address'),
         (

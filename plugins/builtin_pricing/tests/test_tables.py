@@ -25,8 +25,8 @@ def open_market(host, rates=None):
     host.open_market(wei, lambda request: Price(CONFIGURED, request.unit))
 
 
-def price(host, sender=OTHER, capability=0, model=None, unit="pixel", **constraints):
-    answer = host.price(PriceRequest(sender, capability, model, unit, constraints))
+def price(host, sender=OTHER, capability=0, model=None, unit="pixel"):
+    answer = host.price(PriceRequest(sender, capability, model, unit))
     return None if answer is None else answer.wei_per_unit
 
 
@@ -88,7 +88,6 @@ async def test_a_price_by_kind_of_work_and_model(load):
     assert price(host, capability=IMAGE, model="small") == 4
     assert price(host, capability=IMAGE) == 4
     assert price(host, capability=BYOC, model="echo", unit="second") == 3
-    assert price(host, capability=BYOC, unit="second", name="echo") == 3
     assert price(host, capability=BYOC, model="echo", unit="pixel") is None
     assert price(host, capability=BYOC, model="other", unit="second") is None
     assert price(host) is None

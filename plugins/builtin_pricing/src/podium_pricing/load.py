@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import Attribute, define, field, frozen, validators
 from podium_hookspecs import (
-    JobBodyRead,
-    JobFinished,
     NodeStarted,
     Pipeline,
     Price,
     PriceRequest,
     SessionClosed,
     SessionOpened,
-    WorkerChanged,
     hookimpl,
 )
 
@@ -26,11 +22,6 @@ from podium_pricing.table import Table, table_of
 
 if TYPE_CHECKING:
     from podium_hookspecs import Event, PluginContext
-
-LONGEST_JOB_S = 3600.0
-"""A job of which nothing was heard for so long is not counted any more."""
-
-WORKING = ("ok", "degraded")
 
 
 def _above(name: str) -> Callable[[Any, Attribute[Any], Fraction], None]:
@@ -45,9 +36,9 @@ def _above(name: str) -> Callable[[Any, Attribute[Any], Fraction], None]:
 class LoadConfig:
     """``[plugins.price-load]``: raises the price that the next plugin gives, or one of its own."""
 
-    measure: Literal["sessions", "jobs"] = field(
+    measure: Literal["sessions", "slots"] = field(
         default="sessions",
-        metadata=doc("sessions: the open ones, of node.max_sessions. jobs: of the workers' slots."),
+        metadata=doc("sessions: the open ones, of node.max_sessions. slots: those in use, of all."),
     )
     rises_from: Fraction = field(
         default=Fraction(1, 2),
@@ -83,48 +74,26 @@ class LoadConfig:
 
 
 @define
-class Load:
-    """What the node has to do, as its events tell."""
+class Sessions:
+    """The open sessions, as events tell."""
 
-    open_sessions: int = 0
-    max_sessions: int = 0
-    slots: dict[str, int] = field(factory=dict)
-    jobs: dict[str, float] = field(factory=dict)
-    monotonic: Callable[[], float] = time.monotonic
+    open: int = 0
+    most: int = 0
 
     def hear(self, event: Event) -> None:
         """Take an event into account."""
         match event:
             case NodeStarted():
-                self.max_sessions = event.max_sessions
+                self.most = event.max_sessions
             case SessionOpened() | SessionClosed():
-                self.open_sessions = event.open_sessions
-            case WorkerChanged():
-                self.slots[event.worker] = event.slots if event.state in WORKING else 0
-            case JobBodyRead():
-                self.jobs[event.job_id] = self.monotonic()
-            case JobFinished():
-                self.jobs.pop(event.job_id, None)
-                self._forget_silent()
-
-    def _forget_silent(self) -> None:
-        """Drop jobs whose end was never told; the oldest come first."""
-        horizon = self.monotonic() - LONGEST_JOB_S
-        while self.jobs and next(iter(self.jobs.values())) < horizon:
-            del self.jobs[next(iter(self.jobs))]
-
-    def share(self, measure: str) -> Fraction:
-        """Return the load: 0 is idle, 1 is full; more where jobs wait."""
-        if measure == "sessions":
-            return Fraction(self.open_sessions, self.max_sessions or 1)
-        return Fraction(len(self.jobs), sum(self.slots.values()) or 1)
+                self.open = event.open_sessions
 
 
 @frozen
 class State:
     """What the plugin keeps between its hooks."""
 
-    load: Load
+    sessions: Sessions
     table: Table
     show_factor: Callable[..., None]
 
@@ -139,14 +108,14 @@ def podium_config_class() -> type:
 def podium_pipelines(config: LoadConfig, context: PluginContext) -> list[Pipeline]:
     """Make the table, and begin to listen."""
     gauge = context.metrics.gauge("factor", "What the price was multiplied by last.")
-    context.state = State(Load(), table_of(config, context), gauge)
+    context.state = State(Sessions(), table_of(config, context), gauge)
     return []
 
 
 @hookimpl
 def podium_on_event(event: Event, context: PluginContext) -> None:
-    """Follow the load."""
-    context.state.load.hear(event)
+    """Follow the sessions."""
+    context.state.sessions.hear(event)
 
 
 @hookimpl
@@ -154,6 +123,9 @@ def podium_price(request: PriceRequest, config: LoadConfig, context: PluginConte
     """Raise the plugin's own price, or what would be charged without it."""
     state: State = context.state
     base = state.table.answer(request) or context.next_price(request)
-    factor = config.factor(state.load.share(config.measure))
+    used, most = context.slots()
+    if config.measure == "sessions":
+        used, most = state.sessions.open, state.sessions.most
+    factor = config.factor(Fraction(used, most or 1))
     state.show_factor(float(factor))
     return Price(base.wei_per_unit * factor, request.unit)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     Converter = Callable[[Fraction], Fraction]
 
-NAME = "name"
-"""The constraint that carries a BYOC capability's name."""
-
 
 @frozen
 class Rule:
@@ -62,7 +59,7 @@ class Rule:
             self.unit in ("", request.unit)
             and self.sender in (None, request.sender)
             and self.capability in (None, request.capability)
-            and (not self.model or self.model in (request.model, request.constraints.get(NAME)))
+            and self.model in ("", request.model)
         )
 
 
