@@ -333,7 +333,16 @@ def test_price_explain_says_who_decides_without_a_node(podium, tmp_path):
     )
     write(tmp_path, text)
     done = podium(
-        "price", "explain", "--sender", GATEWAY, "--capability", "byoc", "--model", "echo"
+        "price",
+        "explain",
+        "--sender",
+        GATEWAY,
+        "--capability",
+        "byoc",
+        "--model",
+        "echo",
+        "--unit",
+        "second",
     )
     assert done.exit_code == 0
     assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [

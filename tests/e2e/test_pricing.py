@@ -13,8 +13,17 @@ from podium.config.settings import PluginSettings
 from podium.crypto import KeySigner
 from podium.payments import FixedGasPrice
 from podium.testing.gateway.errors import OrchestratorFailed
+from podium.testing.gateway.requests import orchestrator_request
 from podium.testing.plugins import HookRecorder
-from podium_hookspecs import JobFinished
+from podium.wire.pb import lp_rpc_pb2 as pb
+from podium_hookspecs import (
+    CAPABILITY_NUMBERS,
+    BadInput,
+    HttpPipeline,
+    JobFinished,
+    Offer,
+    hookimpl,
+)
 
 KEYS = [bytes([number]) * 32 for number in (0x22, 0x33, 0x44)]
 GAS_PRICE = 1_000
@@ -201,3 +210,53 @@ async def test_what_explain_is_asked_wrongly_is_refused(world, start):
     for query in ("", "?sender=0x12", f"?sender={GATEWAYS[0]}&capability=x", "?sender=zz"):
         assert (await client.get(uri + query)).status_code == 400
     assert (await client.get(f"{uri}?sender={GATEWAYS[0]}")).json()["quoted"] == "1"
+
+
+class Llm(HttpPipeline):
+    """Work of two models, counted in tokens."""
+
+    name, unit, capability = "llm", "token", CAPABILITY_NUMBERS["llm"]
+
+    def offers(self, workers):
+        return tuple(Offer(self.capability, model) for model in ("big", "small"))
+
+    async def parse(self, request):
+        raise BadInput("this test only asks for prices")
+
+    def require(self, request):
+        raise NotImplementedError
+
+    estimate = run = require
+
+    @hookimpl
+    def podium_pipelines(self, config, context):
+        return [self]
+
+
+async def test_models_have_prices_of_their_own(world, explain):
+    lines = [
+        {"capability": "llm", "model": "big", "unit": "token", "price": "10/3"},
+        {"capability": "llm", "price": 2},
+    ]
+    node = await world.node(
+        Overrides(plugins={"commanded": null, "llm": Llm()}),
+        plugins={
+            "llm": PluginSettings(enabled=True),
+            "price-per-capability": PluginSettings(enabled=True, options={"prices": lines}),
+        },
+        payments={"auto_adjust_price": False},
+    )
+    sender = await world.sender(node)
+    assert quoted(sender) == 1
+    listed = {one.constraint: one.pricePerUnit for one in sender.info.capabilities_prices}
+    assert listed == {"big": 3, "small": 2}  # the list is in whole wei
+    for model, price in (("big", Fraction(10, 3)), ("small", Fraction(2))):
+        wanted = pb.Capabilities(bitstring=[1 << Llm.capability], capacities={Llm.capability: 1})
+        wanted.constraints.PerCapability[Llm.capability].models[model].warm = False
+        sender.info = await sender.rpc.get_orchestrator(
+            node.service_uri, orchestrator_request(sender.signer, wanted), 5
+        )
+        assert quoted(sender) == price
+        more = ("--capability", "llm", "--model", model, "--json")
+        told = json.loads(await explain(node, GATEWAYS[0], *more))
+        assert (told["unit"], Fraction(told["quoted"])) == ("token", price)

@@ -111,7 +111,7 @@ class Node:
         return (
             *self.host.mounts,
             Mount(STANDING_PATH, StandingFace(self.standing), "admin"),
-            Mount(PRICE_PATH, PriceFace(self.explain_price), "admin"),
+            Mount(PRICE_PATH, PriceFace(self.explain_price, self.host.unit_of), "admin"),
         )
 
     async def drain(self, reason: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 import httpx
+from attrs import frozen
 from podium_hookspecs import CAPABILITY_NUMBERS, AdmitRequest, PriceRequest
 
 from podium.cli.lazy import Failed
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 15.0
 """An admission plugin may ask somebody else first."""
 
-UNITS = {CAPABILITY_NUMBERS["byoc"]: "second"}
 ANY_RECIPIENT = b"\1" * 20
 
 
@@ -64,7 +64,7 @@ def price() -> None:
     help="The kind of work, by its network number or its pipeline's name.",
 )
 @click.option("--model", help="The model, or a BYOC capability's name.")
-@click.option("--unit", help="What is counted [default: pixel; second for BYOC].")
+@click.option("--unit", help="What is counted [default: what its pipeline counts].")
 @click.option("--json", "as_json", is_flag=True, help="Write it for programs; amounts are texts.")
 @config_option
 def explain(
@@ -81,19 +81,34 @@ def explain(
     loaded here: they know nothing then of its load, nor of a chain.
     """
     settings = load_settings(find_config(config_path))
-    request = PriceRequest(sender, capability, model, unit or UNITS.get(capability, "pixel"))
-    told = asyncio.run(_explain(settings, request))
+    told = asyncio.run(_explain(settings, Question(sender, capability, model, unit)))
     click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_lines(told)))
     if told["refused"]:
         raise Failed("this gateway is refused")
 
 
-async def _explain(settings: Settings, request: PriceRequest) -> dict[str, Any]:
-    told = await _ask_node(settings, request)
-    return told | {"by": "node"} if told else await _here(settings, request) | {"by": "command"}
+@frozen
+class Question:
+    """What the operator wants to know; see :class:`podium_hookspecs.PriceRequest`."""
+
+    sender: bytes
+    capability: int
+    model: str | None
+    unit: str | None
+
+    def query(self) -> dict[str, str | int]:
+        """Return it as the node is asked."""
+        rest = {"model": self.model, "unit": self.unit}
+        given = {key: value for key, value in rest.items() if value is not None}
+        return {"sender": self.sender.hex(), "capability": self.capability, **given}
 
 
-async def _ask_node(settings: Settings, request: PriceRequest) -> dict[str, Any] | None:
+async def _explain(settings: Settings, question: Question) -> dict[str, Any]:
+    told = await _ask_node(settings, question)
+    return told | {"by": "node"} if told else await _here(settings, question) | {"by": "command"}
+
+
+async def _ask_node(settings: Settings, question: Question) -> dict[str, Any] | None:
     """Return what the running node says; None where none runs.
 
     Raises:
@@ -101,15 +116,9 @@ async def _ask_node(settings: Settings, request: PriceRequest) -> dict[str, Any]
     """
     address = settings.node.admin_address
     uri = f"http://{address.reachable_host}:{address.port}{PRICE_PATH}"
-    asked: dict[str, str | int] = {
-        "sender": request.sender.hex(),
-        "capability": request.capability,
-        "unit": request.unit,
-        **({} if request.model is None else {"model": request.model}),
-    }
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as client:
         try:
-            reply = await client.get(uri, params=asked)
+            reply = await client.get(uri, params=question.query())
             found: dict[str, Any] = reply.raise_for_status().json()
         except httpx.ConnectError:
             return None
@@ -118,7 +127,7 @@ async def _ask_node(settings: Settings, request: PriceRequest) -> dict[str, Any]
     return found
 
 
-async def _here(settings: Settings, request: PriceRequest) -> dict[str, Any]:
+async def _here(settings: Settings, question: Question) -> dict[str, Any]:
     """Load the plugins in a folder of their own and ask them."""
     from podium import assembly
     from podium.pluginhost import NodeFacts, PluginHost, Services
@@ -140,6 +149,12 @@ async def _here(settings: Settings, request: PriceRequest) -> dict[str, Any]:
         host: PluginHost = await PluginHost.load(inside, services)
         stack.push_async_callback(host.close)
         rates = assembly.rates(settings, wei_or_eth)
+        request = PriceRequest(
+            question.sender,
+            question.capability,
+            question.model,
+            question.unit or host.unit_of(question.capability),
+        )
         host.open_market(wei_or_eth, rates.decide, check=False)
         asked = AdmitRequest(
             request.sender,

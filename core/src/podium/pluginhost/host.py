@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 REFUSED = "admission check failed"
 NO_PRICE = "no price"
+VIDEO = 0
+"""The capability of pipelines that name none."""
 
 
 @frozen(kw_only=True)
@@ -281,6 +283,13 @@ class PluginHost:
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipelines by name."""
         return {part.key: part.item for part in self._parts.get(Pipeline, ())}
+
+    def unit_of(self, capability: int) -> str:
+        """Return what the work of a capability is counted in; pixels where nobody does it."""
+        for pipeline in self.pipelines.values():
+            if capability == getattr(pipeline, "capability", VIDEO):
+                return pipeline.unit
+        return "pixel"
 
     @property
     def workers(self) -> tuple[Worker, ...]:

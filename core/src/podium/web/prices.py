@@ -22,15 +22,21 @@ PRICE_PATH = "/podium/price"
 
 @frozen
 class PriceFace:
-    """GET, with ``sender`` (hex), ``capability`` (number), ``model`` and ``unit``."""
+    """GET, with ``sender`` (hex), ``capability`` (number), ``model`` and ``unit``.
+
+    Args:
+        explain: Says what would be quoted.
+        unit_of: Says what the work of a capability is counted in.
+    """
 
     explain: Callable[[PriceRequest], Awaitable[Explanation]]
+    unit_of: Callable[[int], str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         del receive
         try:
-            request = _read(scope["query_string"])
+            request = self._read(scope["query_string"])
         except ValueError as error:
             await send_text(send, 400, str(error))
             return
@@ -39,15 +45,11 @@ class PriceFace:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-
-def _read(query: bytes) -> PriceRequest:
-    given = {key: values[0] for key, values in parse_qs(query.decode("latin-1")).items()}
-    sender = bytes.fromhex(given.get("sender", "").removeprefix("0x"))
-    if len(sender) != 20:
-        raise ValueError("sender must be an address")
-    return PriceRequest(
-        sender,
-        int(given.get("capability", "0")),
-        given.get("model"),
-        given.get("unit", "pixel"),
-    )
+    def _read(self, query: bytes) -> PriceRequest:
+        given = {key: values[0] for key, values in parse_qs(query.decode("latin-1")).items()}
+        sender = bytes.fromhex(given.get("sender", "").removeprefix("0x"))
+        if len(sender) != 20:
+            raise ValueError("sender must be an address")
+        capability = int(given.get("capability", "0"))
+        unit = given.get("unit") or self.unit_of(capability)
+        return PriceRequest(sender, capability, given.get("model"), unit)
