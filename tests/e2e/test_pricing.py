@@ -139,6 +139,22 @@ async def test_the_price_rises_between_sessions_and_a_running_one_keeps_its_own(
     assert quoted(fourth) == Fraction(1, 2)
 
 
+async def test_a_price_that_rose_before_the_first_segment_is_not_the_sessions(world, start):
+    """The reply to the first segment carries the price of the tickets in it, not that of now."""
+    node, recorder = await start(
+        {"price-load": {"rises_from": 0}}, node={"max_sessions": 2}, auto_adjust=True
+    )
+    first = await world.sender(node, KEYS[0])
+    agreed = quoted(first)
+    await (await world.sender(node, KEYS[1])).result()
+    assert quoted(await world.sender(node, KEYS[2])) > agreed
+    for seq in range(3):
+        await first.result(seq=seq)
+        assert quoted(first) == agreed
+        job = recorder.of(JobFinished)[-1]
+        assert job.fee_wei == agreed * job.units
+
+
 @pytest.mark.parametrize("auto_adjust", [False, True])
 async def test_explain_agrees_with_what_the_gateway_is_quoted(world, start, explain, auto_adjust):
     node, _ = await start(
