@@ -11,6 +11,8 @@ import pytest
 MEMBERS = (
     "hookspecs",
     "core",
+    "plugins/builtin_observers",
+    "plugins/builtin_pricing",
     "plugins/builtin_transcode",
     "plugins/byoc_example",
     "plugins/executor_sdk",
