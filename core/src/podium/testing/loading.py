@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -102,11 +101,7 @@ async def running_plugin(
     finally:
         for pipeline in loaded.pipelines.values():
             await pipeline.close()
-        for worker in list(loaded.context.workers.values()):
-            await worker.close()
-        for task in loaded.context.tasks:
-            task.cancel()
-        await asyncio.gather(*loaded.context.tasks, return_exceptions=True)
+        await loaded.context.close()
 
 
 @asynccontextmanager

@@ -182,6 +182,14 @@ class RecordingContext:
         await worker.close()
         return True
 
+    async def close(self) -> None:
+        """Close the workers that were added and cancel the tasks; safe to call twice."""
+        for name in list(self.workers):
+            await self.remove_worker(name)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
     def changed(self) -> None:
         """Count that something else is to be advertised, in ``changes``."""
         self.changes += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -115,6 +116,7 @@ class ThumbnailWorker(hooks.Worker):
         """Hand the video to a child, yield what it makes, and leave no child behind."""
         if self._closed.is_set() or job.body is None:
             raise hooks.WorkerLost("closed")
+        os.lseek(job.body.fileno(), 0, os.SEEK_SET)
         command = (*CHILD, str(job.request.count), str(job.request.width))
         child = await asyncio.create_subprocess_exec(  # the node's environment is not for it
             *command, stdin=job.body.fileno(), stdout=PIPE, stderr=DEVNULL, limit=2**20, env={}

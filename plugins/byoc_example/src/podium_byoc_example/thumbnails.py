@@ -37,7 +37,6 @@ def _jpeg(frame: av.VideoFrame, width: int) -> bytes:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    sys.stdin.seek(0)
     try:
         main(int(sys.argv[1]), int(sys.argv[2]))
     except (av.FFmpegError, IndexError):
