@@ -58,8 +58,7 @@ def _somebody_is_there() -> bool:
 def _ask_kind() -> str:
     for kind, what in KINDS.items():
         click.echo(f"  {kind:9} {what}")
-    kind: str = click.prompt("Kind", type=click.Choice(list(KINDS)), default="pipeline")
-    return kind
+    return str(click.prompt("Kind", type=click.Choice(list(KINDS)), default="pipeline"))
 
 
 def _next_steps(project: Project) -> str:

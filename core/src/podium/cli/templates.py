@@ -28,7 +28,7 @@ KINDS = {
 MAX_NAME_CHARS = 32
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _TEXT = {".py", ".toml", ".md", ".typed"}
-_LEFT_OUT = (".", "__pycache__", "build", "dist")
+_LEFT_OUT = {"__pycache__", "build", "dist"}
 
 
 class TemplateError(PodiumError):
@@ -124,7 +124,7 @@ def template(kind: str) -> tuple[Path, str]:
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith(_LEFT_OUT) for part in parts):
+        if path.is_file() and not any(p.startswith(".") or p in _LEFT_OUT for p in parts):
             yield path
 
 
