@@ -104,6 +104,7 @@ class _Builder:
             allowed_networks=self.overrides.allowed_networks,
             service=service,
             host=host,
+            pool=pool,
             objects=objects,
             orchestrator_id=orchestrator_id,
             stack=stack,

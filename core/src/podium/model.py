@@ -22,6 +22,9 @@ MAX_SEGMENT_MS = 300_000
 DEFAULT_SEGMENT_MS = 2000
 TOKEN_TTL_S = 1800
 SESSION_IDLE_S = 70.0
+BYOC = 37
+"""Network number of bring-your-own-container work, whose capabilities have names."""
+
 PROTOCOL_VERSION = "0.9.1"
 """The go-livepeer version whose interfaces we speak: gateways compare it (wire-video 8.5)."""
 

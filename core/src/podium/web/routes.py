@@ -9,6 +9,7 @@ from starlette.routing import Mount as StarletteMount
 from starlette.routing import Router
 
 from podium.web.asgi import send_text
+from podium.web.byoc import PREFIX as BYOC_PREFIX
 from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
     from podium.web.ai import AiFace
     from podium.web.asgi import Receive, Scope, Send
+    from podium.web.byoc import ByocFace
 
 GRPC = b"application/grpc"
-CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/healthz"})
+CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/process", "/healthz"})
 """Paths that no plugin may take."""
 
 
@@ -46,6 +48,7 @@ class PublicApp:
         core: The core's own paths.
         results: Takes what is below ``/stream/``.
         ai: Takes the paths of HTTP pipelines.
+        byoc: Takes what is below ``/process/``.
         router: Takes the rest: plugins' mounts.
     """
 
@@ -53,6 +56,7 @@ class PublicApp:
     core: Mapping[str, AsgiApp]
     results: AsgiApp
     ai: AiFace
+    byoc: ByocFace
     router: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +67,8 @@ class PublicApp:
             app = found
         elif self.ai.find(scope["path"]) is not None:
             app = self.ai
+        elif scope["path"].startswith(BYOC_PREFIX):
+            app = self.byoc
         else:
             app = self.results if scope["path"].startswith(PREFIX) else self.router
         await app(scope, receive, send)
@@ -79,6 +85,7 @@ def public_app(
     payment: AsgiApp,
     results: AsgiApp,
     ai: AiFace,
+    byoc: ByocFace,
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
@@ -88,5 +95,6 @@ def public_app(
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
+        byoc=byoc,
         router=Router(public, default=not_found, redirect_slashes=False),
     )
