@@ -321,7 +321,7 @@ async def test_a_minute_must_be_covered(start):
 
 
 async def test_a_failed_job_says_why_and_is_billed(start):
-    plugin, client = await start()
+    _, client = await start()
     reply = await client.post({"fail": True}, tickets=1)
     assert reply.status_code == 500
     assert reply.text == "job not able to be processed, removing capability err=no voice\n"

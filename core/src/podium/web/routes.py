@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-from starlette.routing import Mount as StarletteMount
-from starlette.routing import Router
 
 from podium.web.asgi import send_text
 from podium.web.byoc import PREFIX as BYOC_PREFIX
@@ -40,6 +38,23 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @frozen
+class Mounts:
+    """Plugins' applications, each at its path and below; ``root_path`` tells them which it is."""
+
+    mounts: tuple[Mount, ...]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope["path"]
+        for mount in self.mounts:
+            if path == mount.path or path.startswith(f"{mount.path}/"):
+                root = scope.get("root_path", "") + mount.path
+                await mount.app({**scope, "root_path": root}, receive, send)
+                return
+        await not_found(scope, receive, send)
+
+
+@frozen
 class PublicApp:
     """The public port's application: gRPC by content type, all else by path.
 
@@ -49,7 +64,7 @@ class PublicApp:
         results: Takes what is below ``/stream/``.
         ai: Takes the paths of HTTP pipelines.
         byoc: Takes what is below ``/process/``.
-        router: Takes the rest: plugins' mounts.
+        mounted: Takes the rest.
     """
 
     grpc: AsgiApp
@@ -57,7 +72,7 @@ class PublicApp:
     results: AsgiApp
     ai: AiFace
     byoc: ByocFace
-    router: AsgiApp
+    mounted: Mounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -70,7 +85,7 @@ class PublicApp:
         elif scope["path"].startswith(BYOC_PREFIX):
             app = self.byoc
         else:
-            app = self.results if scope["path"].startswith(PREFIX) else self.router
+            app = self.results if scope["path"].startswith(PREFIX) else self.mounted
         await app(scope, receive, send)
 
 
@@ -89,12 +104,12 @@ def public_app(
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"]
+    public = tuple(mount for mount in mounts if mount.surface == "public")
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
         byoc=byoc,
-        router=Router(public, default=not_found, redirect_slashes=False),
+        mounted=Mounts(public),
     )
