@@ -447,3 +447,20 @@ async def test_a_bare_path_is_redirected(start):
     url = f"{client.node.service_uri}/process/request"
     reply = await client.http.post(url, follow_redirects=False)
     assert (reply.status_code, reply.headers["location"]) == (307, "/process/request/")
+
+
+async def test_a_balance_outlives_the_node(start, world):
+    _, client = await start()
+    job = client.job()
+    headers = client.headers(2, job)
+    url = f"{client.node.service_uri}/process/request/"
+    assert (await client.http.post(url, headers=headers, content="{}")).status_code == 200
+    balance = client.balance
+    await world.stack.aclose()
+    _, client = await start()
+    assert client.balance == balance
+    assert client.taken["balance"] == int(balance)
+    headers["Livepeer"] = encoded(job)
+    url = f"{client.node.service_uri}/process/request/"
+    assert (await client.http.post(url, headers=headers, content="{}")).status_code == 200
+    assert client.balance == balance - PRICE, "its tickets are not credited again"

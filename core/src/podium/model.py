@@ -72,6 +72,34 @@ class Capabilities:
 
 
 @frozen
+class KeptAccount:
+    """A sender's standing for one key, as it is kept over a restart.
+
+    Attributes:
+        sender: 20 bytes.
+        key: What it is for.
+        balance: Exact wei.
+        fixed_price: Wei per unit, if it is fixed.
+        updated_at: Unix seconds of its last move.
+    """
+
+    sender: bytes
+    key: str
+    balance: Fraction
+    fixed_price: Fraction | None
+    updated_at: float
+
+
+@frozen
+class KeptNonces:
+    """The tickets that were taken under one set of parameters, by their nonces."""
+
+    recipient_rand: int = field(repr=False)
+    expiration_block: int
+    nonces: tuple[int, ...]
+
+
+@frozen
 class PriceInfo:
     """A price as it travels: wei per so many pixels."""
 

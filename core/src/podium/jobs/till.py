@@ -57,6 +57,11 @@ class Ware:
 TRANSCODING = Ware()
 
 
+def is_ware_key(key: str) -> bool:
+    """Whether a balance's key is a ware's, not a session's, which is hexadecimal."""
+    return "_" in key
+
+
 @define(eq=False)
 class Hold:
     """What is set aside of a balance for one job, until it is billed or over.
