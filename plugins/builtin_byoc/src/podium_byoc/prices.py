@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from attrs import define, field
-from podium_hookspecs import BadInput, ConfigError, PluginError, Price
+from podium_hookspecs import BadInput, PluginError, Price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,10 +38,7 @@ class Prices:
         """Have the node look after a currency's price; at start."""
         currency = currency.lower()
         if currency not in WEI_PER:
-            find = getattr(self._context, "currency", None)  # of hosts that have price feeds
-            if find is None:
-                raise ConfigError(f"plugins.byoc: there is no price feed for {currency}")
-            self._wei[currency] = find(currency)
+            self._wei[currency] = self._context.currency(currency)
 
     def for_gateways(self, prices: Iterable[GatewayPrice]) -> None:
         """Set what single gateways pay."""
