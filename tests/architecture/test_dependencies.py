@@ -11,6 +11,7 @@ import pytest
 MEMBERS = (
     "hookspecs",
     "core",
+    "plugins/builtin_byoc",
     "plugins/builtin_observers",
     "plugins/builtin_pricing",
     "plugins/builtin_transcode",

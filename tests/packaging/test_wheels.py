@@ -10,13 +10,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
 PLUGINS = (
+    "builtin_byoc",
     "builtin_observers",
     "builtin_pricing",
     "builtin_transcode",
     "byoc_example",
     "executor_sdk",
 )
-DISTRIBUTIONS = ("podium-observers", "podium-pricing", "podium-transcode", "podium-byoc-example")
+DISTRIBUTIONS = (
+    "podium-byoc",
+    "podium-byoc-example",
+    "podium-observers",
+    "podium-pricing",
+    "podium-transcode",
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -72,7 +79,7 @@ def test_core_works_without_plugins(install, tmp_path):
     binaries = install("podium")
     code = (
         "import importlib.util, podium.app\n"
-        "for name in ('transcode', 'observers', 'pricing'):\n"
+        "for name in ('byoc', 'transcode', 'observers', 'pricing'):\n"
         "    assert importlib.util.find_spec(f'podium_{name}') is None\n"
         "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
     )

@@ -16,7 +16,7 @@ from podium.assembly import Overrides
 from podium.errors import ConfigInvalid
 from podium.faces import Faces
 from podium.jobs.spine import Spine
-from podium.jobs.till import Till
+from podium.jobs.till import Till, is_ware_key
 from podium.model import PROTOCOL_VERSION
 from podium.node import (
     Door,
@@ -70,6 +70,7 @@ class _Builder:
     statement: Statement = field(factory=Statement)
     workers: WorkerDoor = field(factory=WorkerDoor)
     log: FilteringBoundLogger = field(init=False)
+    database: Database = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.log = assembly.log(self.settings)
@@ -92,7 +93,7 @@ class _Builder:
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
         onchain, money = await self._chain(signer, recipient, host.currencies)
-        payments, book = self._payments(recipient, host, money)
+        payments, book = await self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
         spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
@@ -103,6 +104,7 @@ class _Builder:
             allowed_networks=self.overrides.allowed_networks,
             service=service,
             host=host,
+            pool=pool,
             objects=objects,
             orchestrator_id=orchestrator_id,
             stack=stack,
@@ -208,7 +210,7 @@ class _Builder:
         self, signer: Signer, recipient: bytes, currencies: frozenset[str]
     ) -> tuple[OnChainNode | None, Money]:
         """Connect to the chain, if there is one; what it needs is imported only then."""
-        database = await Database.open(self.settings.node.data_dir / DATABASE)
+        database = self.database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
         if not self.settings.chain.on_chain:
             return None, assembly.local_money(self.settings, self.overrides, database)
@@ -232,10 +234,16 @@ class _Builder:
         )
         return onchain, money
 
-    def _payments(
+    async def _payments(
         self, recipient: bytes, host: PluginHost, money: Money
     ) -> tuple[Payments, PriceBook]:
         payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
+        kept = await assembly.keeper(
+            payments, money, self.database.balances, is_ware_key, self.log, self.overrides.now
+        )
+        if kept is not None:
+            self.stack.push_async_callback(kept.close)
+            self.stack.push_async_callback(stop_task, asyncio.create_task(kept.run()))
         self.stack.push_async_callback(payments.drain)
         rates = assembly.rates(self.settings, money.wei)
         host.open_market(money.wei, rates.decide)

@@ -16,6 +16,7 @@ from podium.model import PROTOCOL_VERSION
 from podium.payments import (
     REDEEM_GAS,
     FixedGasPrice,
+    Keeper,
     LocalBroker,
     LocalClock,
     NoPayments,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from podium.config.settings import Settings
     from podium.listener import PodiumServer
     from podium.payments import Broker, Clock, GasPrice, Payments
-    from podium.payments.ports import TicketStore
+    from podium.payments.ports import BalanceStore, TicketStore
     from podium.pricing.convert import Convert
 
 
@@ -205,6 +206,35 @@ def payments(
         on_event=emit,
         revealed=money.revealed,
     )
+
+
+async def keeper(
+    payments: Payments,
+    money: Money,
+    store: BalanceStore,
+    lasts: Callable[[str], bool],
+    log: FilteringBoundLogger,
+    now: Callable[[], float],
+) -> Keeper | None:
+    """Put back the balances of the node's earlier life; None where nothing is paid.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    if not isinstance(payments, TicketPayments):
+        return None
+    kept = Keeper(
+        payments.ledger,
+        payments.intake.nonces,
+        money.clock,
+        store,
+        lasts,
+        lambda reason: log.error("balances not written", reason=reason),
+        now,
+    )
+    await kept.restore()
+    payments.intake.taken = kept.taken
+    return kept
 
 
 def rates(settings: Settings, wei: Convert) -> Rates:

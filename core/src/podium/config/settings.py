@@ -307,6 +307,14 @@ class LimitsSettings:
         validator=validators.ge(1),
         metadata=doc("Seconds without a request after which a connection is closed."),
     )
+    byoc_replay_window_s: float = field(
+        default=0.0,
+        validator=validators.ge(0),
+        metadata=doc(
+            "Seconds in which a signed BYOC job is taken once. 0: as often as it is sent; the"
+            " network's own gateways sign like requests alike."
+        ),
+    )
 
 
 @frozen(kw_only=True)

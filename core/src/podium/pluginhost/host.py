@@ -22,6 +22,7 @@ from podium_hookspecs import (
 )
 
 from podium.errors import ConfigInvalid, StartupError
+from podium.model import BYOC
 from podium.pluginhost.admissions import AdmissionCache
 from podium.pluginhost.call import Hooks, PluginFailure, attempt, attempt_async
 from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
@@ -254,11 +255,11 @@ class PluginHost:
         self._find_path_conflicts(reserved_paths)
 
     def _find_path_conflicts(self, reserved_paths: Collection[str]) -> None:
-        """Find paths claimed twice; an HTTP pipeline claims the one of its name."""
+        """Find paths claimed twice; an HTTP pipeline claims the one of its name, BYOC's none."""
         served = [
             _Part(part.plugin, f"/{part.key}", Mount(f"/{part.key}", _nothing))
             for part in self._parts.get(Pipeline, ())
-            if isinstance(part.item, HttpPipeline)
+            if isinstance(part.item, HttpPipeline) and part.item.capability != BYOC
         ]
         mounts = [*self._parts.get(Mount, []), *served]
         for index, part in enumerate(mounts):

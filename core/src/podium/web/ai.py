@@ -25,7 +25,7 @@ from podium_hookspecs import (
 from podium.errors import PodiumError
 from podium.jobs.spine import Billing, checked, estimated, required
 from podium.jobs.till import Ware
-from podium.web.advertise import BYOC
+from podium.model import BYOC
 from podium.web.answer import Answer
 from podium.web.asgi import header, read_body, send_text, while_connected
 from podium.web.credentials import check_headers

@@ -175,7 +175,7 @@ class OrchestratorService:
         ).SerializeToString()
 
     def _check_request(self, sender: bytes, sig: bytes) -> None:
-        if self.till.verifies and not self._signed_by(sender, sig):
+        if self.till.verifies and not self.signed_by(sender, sig):
             msg = "Invalid orchestrator request: orchestrator req sig check failed"
             raise CredentialsError(msg)
         if self.draining:
@@ -185,7 +185,7 @@ class OrchestratorService:
         except CapacityError as error:
             raise CapacityError(f"Invalid orchestrator request: {error}") from error
 
-    def _signed_by(self, sender: bytes, sig: bytes) -> bool:
+    def signed_by(self, sender: bytes, sig: bytes) -> bool:
         """Check the signature over the sender's own address, once: it never changes."""
         known = sender + sig
         if known in self._known:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-from starlette.routing import Mount as StarletteMount
-from starlette.routing import Router
 
 from podium.web.asgi import send_text
+from podium.web.byoc import PREFIX as BYOC_PREFIX
 from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
 
     from podium.web.ai import AiFace
     from podium.web.asgi import Receive, Scope, Send
+    from podium.web.byoc import ByocFace
 
 GRPC = b"application/grpc"
-CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/healthz"})
+CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/process", "/healthz"})
 """Paths that no plugin may take."""
 
 
@@ -38,6 +38,23 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @frozen
+class Mounts:
+    """Plugins' applications, each at its path and below; ``root_path`` tells them which it is."""
+
+    mounts: tuple[Mount, ...]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope["path"]
+        for mount in self.mounts:
+            if path == mount.path or path.startswith(f"{mount.path}/"):
+                root = scope.get("root_path", "") + mount.path
+                await mount.app({**scope, "root_path": root}, receive, send)
+                return
+        await not_found(scope, receive, send)
+
+
+@frozen
 class PublicApp:
     """The public port's application: gRPC by content type, all else by path.
 
@@ -46,14 +63,16 @@ class PublicApp:
         core: The core's own paths.
         results: Takes what is below ``/stream/``.
         ai: Takes the paths of HTTP pipelines.
-        router: Takes the rest: plugins' mounts.
+        byoc: Takes what is below ``/process/``.
+        mounted: Takes the rest.
     """
 
     grpc: AsgiApp
     core: Mapping[str, AsgiApp]
     results: AsgiApp
     ai: AiFace
-    router: AsgiApp
+    byoc: ByocFace
+    mounted: Mounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -63,8 +82,10 @@ class PublicApp:
             app = found
         elif self.ai.find(scope["path"]) is not None:
             app = self.ai
+        elif scope["path"].startswith(BYOC_PREFIX):
+            app = self.byoc
         else:
-            app = self.results if scope["path"].startswith(PREFIX) else self.router
+            app = self.results if scope["path"].startswith(PREFIX) else self.mounted
         await app(scope, receive, send)
 
 
@@ -79,14 +100,16 @@ def public_app(
     payment: AsgiApp,
     results: AsgiApp,
     ai: AiFace,
+    byoc: ByocFace,
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"]
+    public = tuple(mount for mount in mounts if mount.surface == "public")
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
-        router=Router(public, default=not_found, redirect_slashes=False),
+        byoc=byoc,
+        mounted=Mounts(public),
     )
