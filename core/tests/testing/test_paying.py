@@ -101,7 +101,8 @@ async def test_a_paid_request_is_answered_and_billed(app, paid_request, hook_rec
     for _ in range(2):
         reply = await ask(paid_request, app, model=MODEL)
         assert (reply.status_code, reply.text) == (200, "HELLO")
-    assert [line.fee_wei for line in hook_recorder.of(JobFinished)] == [10_000, 10_000]
+    jobs = await hook_recorder.wait_for(JobFinished, 2)
+    assert [job.fee_wei for job in jobs] == [10_000, 10_000]
 
 
 async def test_a_refusal_comes_back_as_it_is(app, paid_request):

@@ -1,5 +1,6 @@
 """The plugin by itself, and what every plugin must hold."""
 
+import json
 from pathlib import Path
 
 from podium.testing.conformance import (
@@ -8,10 +9,11 @@ from podium.testing.conformance import (
     Sample,
     WorkerConformance,
 )
-from podium_hookspecs import PriceRequest
+from podium_hookspecs import JobFinished, PriceRequest
 
 import podium_byoc_example.plugin
 
+NAME = "byoc-example"
 VIDEO = (Path(__file__).parent / "data/clip.mp4").read_bytes()
 
 
@@ -40,7 +42,19 @@ class TestPricing(PricingConformance):
     plugin = podium_byoc_example.plugin
 
     def priced(self):
-        return [PriceRequest(bytes(20), 37, "byoc-example", "second")]
+        return [PriceRequest(bytes(20), 37, NAME, "second")]
 
     def passed(self):
         return [PriceRequest(bytes(20), 37, "other", "second"), PriceRequest(bytes(20), 0)]
+
+
+async def test_a_paid_request(podium_app, paid_request, hook_recorder):
+    app = podium_app(plugins={NAME: podium_byoc_example.plugin, "ears": hook_recorder})
+    reply = await paid_request(app.uri, NAME, VIDEO, parameters={"count": 3})
+    assert reply.status_code == 200
+    events = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
+    thumbnails = [json.loads(event) for event in events[:3]]
+    assert [thumbnail["number"] for thumbnail in thumbnails] == [1, 2, 3]
+    assert events[-1] == "[DONE]"
+    (job,) = await hook_recorder.wait_for(JobFinished)
+    assert (job.outcome, job.fee_wei) == ("ok", job.units * 1_000_000)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import sys
-import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 import podium_hookspecs as hooks
-from attrs import define, evolve, field, frozen, validators
+from attrs import define, field, frozen, validators
 
 BYOC = 37  # the network's number for capabilities that go by a name
-UNIT = "second"
+UNIT = "second"  # as for all of BYOC
 COVERED_S = 60  # what gateways pay ahead, at least
 CHILD = (sys.executable, "-I", "-m", "podium_byoc_example.thumbnails")
 BAD_INPUT = 3  # the child's exit status
@@ -76,19 +74,11 @@ class ThumbnailPipeline(hooks.HttpPipeline):
         """Say what the balance must cover before the job may begin."""
         return hooks.Units(COVERED_S, UNIT)
 
-    async def run(
+    def run(
         self, job: hooks.Job, worker: hooks.Worker, meter: hooks.Meter
     ) -> AsyncIterator[hooks.Output]:
-        """Meter each second that has begun, then pass on what the worker made in it."""
-        began = time.monotonic()
-        async with contextlib.aclosing(worker.run(job)) as outputs:  # type: ignore[type-var]
-            async for output in outputs:
-                seconds = math.ceil(time.monotonic() - began) - meter.total.amount
-                meter.add(hooks.Units(max(0, seconds), UNIT))
-                if isinstance(output, hooks.Result):
-                    yield _event(b"[DONE]\n")  # gateways wait for it
-                    output = evolve(output, units=meter.total.amount)
-                yield output
+        """Have the worker do it, and bill each second that it takes."""
+        return hooks.by_the_second(worker.run(job), meter)
 
 
 @define(eq=False)
