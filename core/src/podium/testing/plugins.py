@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
