@@ -53,6 +53,7 @@ async def test_it_registers_when_it_listens(start, orchestrator):
         "price_scaling": 100_000,
         "currency": "eth",
         "token": "t",
+        "health_path": "/healthz",
     }
     reply = await running.post(content=b"x", headers={"Authorization": "Bearer t"})
     assert reply.content == b"x"
@@ -99,6 +100,14 @@ async def test_it_leaves_before_it_ends_and_finishes_what_runs(start, orchestrat
     go_on.set()
     assert (await asking).content == b"done"
     await running.task
+
+
+async def test_one_of_several_leaves_alone(start, orchestrator):
+    running = await start(echo, orchestrator=orchestrator.uri, secret=SECRET, shared=True)
+    await orchestrator.heard(1)
+    running.stopping.set()
+    ((_, _, body),) = await orchestrator.heard(1, "/capability/unregister")
+    assert body == f"echo\n{running.url}".encode()
 
 
 def certificate(folder):

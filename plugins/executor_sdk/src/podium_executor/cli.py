@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=int, help="port to listen on; 0 takes a free one [9876]")
     add("--token-env", metavar="NAME", help="variable with the token that callers must show")
     add("--heartbeat", dest="heartbeat_s", type=float, help="seconds between registrations [30]")
+    add("--shared", action="store_true", help="other executors have this name: leave alone")
     add("--drain", dest="drain_s", type=float, help="seconds for running requests at the end [30]")
     add("--certificate", metavar="PATH", type=Path, help="trust this certificate of the "
         "orchestrator (PEM), self-signed or not")  # fmt: skip
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             port=options.port,
             token=os.environ.get(options.token_env) if options.token_env else None,
             heartbeat_s=options.heartbeat_s,
+            shared=options.shared,
             drain_s=options.drain_s,
             certificate=options.certificate,
             verify=not options.insecure,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 from attrs import define, field
 
+from podium_executor.app import HEALTH
 from podium_executor.errors import RegistrationFailed, RegistrationRefused, SetupError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Registrar:
                 "price_scaling": price.scaling,
                 "currency": price.currency,
                 "token": self.settings.token,
+                "health_path": HEALTH,
             },
         )
         if httpx.codes.is_client_error(reply.status_code):
@@ -96,7 +98,9 @@ class Registrar:
         Raises:
             RegistrationFailed: the orchestrator does not know it.
         """
-        reply = await self._post(UNREGISTER, content=self.executor.name)
+        name = self.executor.name
+        text = f"{name}\n{self.url}" if self.settings.shared else name
+        reply = await self._post(UNREGISTER, content=text)
         if reply.status_code != httpx.codes.OK:
             raise RegistrationFailed(f"the orchestrator answered {reply.status_code}")
 

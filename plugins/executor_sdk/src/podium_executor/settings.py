@@ -33,6 +33,8 @@ class Settings:
         token: What the orchestrator must show with each request; empty: nothing.
         heartbeat_s: Seconds between registrations, so that an orchestrator that was restarted
             knows this executor again; 0: only once.
+        shared: Other executors have the same name: leaving takes only this one's address away. A
+            go-livepeer orchestrator knows one executor for each name, and would not understand.
         drain_s: Seconds that running requests may take after a stop was asked for.
         verify: Check the orchestrator's certificate. Most are self-signed: pin theirs with
             ``certificate``, or give verification up with ``verify=False``; whoever sits between
@@ -49,6 +51,7 @@ class Settings:
     token: str = field(default="", repr=False)
     heartbeat_s: float = field(default=30.0, validator=validators.ge(0))
     drain_s: float = field(default=30.0, validator=validators.ge(0))
+    shared: bool = False
     verify: bool = True
     certificate: Path | None = None
 
