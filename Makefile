@@ -11,7 +11,7 @@ MEMBERS := hookspecs core $(PLUGINS:%=plugins/%)
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain test lint type docs bench proto lock all
+.PHONY: help setup npm node demo demo-chain test lint type docs bench proto api lock all
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ proto: setup ## Generate the wire's message classes from core/proto
 	$(BIN)/python -m grpc_tools.protoc -Icore/proto --python_out=core/build --pyi_out=core/build \
 	  net/lp_rpc.proto
 	mv core/build/net/lp_rpc_pb2.py core/build/net/lp_rpc_pb2.pyi core/src/podium/wire/pb/
+
+api: setup ## Freeze the contract with plugins in hookspecs/api.json, if its version says so
+	$(BIN)/python hookspecs/api.py
 
 lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
