@@ -205,8 +205,7 @@ class Discovery:
         if most is not None and price.pricePerUnit > most * price.pixelsPerUnit:
             asked = price.pricePerUnit / price.pixelsPerUnit
             raise NoOrchestrator(
-                f"its price of {asked:g} wei per {self.unit} is over the limit "
-                f"of {float(most):g}"
+                f"its price of {asked:g} wei per {self.unit} is over the limit of {float(most):g}"
             )
         terms = TicketTerms.read(info.ticket_params)
         expired = self.clock.expired(terms.expiration_block, 0.0)
