@@ -62,6 +62,7 @@ class Orchestrator:
     port: int = 0
     paid: bool = True
     life_blocks: int = 40
+    arrived: asyncio.Event = field(factory=asyncio.Event)
 
     @property
     def uri(self):
@@ -115,6 +116,7 @@ class Orchestrator:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
+        self.arrived.set()
         self.seen.append(Seen(scope["path"], headers, body))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         head = [(b"content-type", reply.content_type.encode())]

@@ -31,6 +31,7 @@ from podium.testing.gateway.ai.session import AiSession, Answered, Job, StreamCu
 from podium.testing.gateway.ai.wire import AiHttp
 from podium.testing.gateway.client import gather
 from podium.testing.gateway.errors import NoOrchestrator, OrchestratorFailed, TermsRefused
+from podium.testing.gateway.report import counted
 from podium.testing.gateway.tickets import AgeClock, Caps
 from podium.testing.gateway.transport import Rpc
 
@@ -224,7 +225,9 @@ class AiGateway:
             except (OrchestratorFailed, TermsRefused) as error:
                 last = error
                 self._react(pool, session, tried, error, attempts)
-        raise NobodyAnswered(f"{attempts} tries failed: {last}", attempts=attempts) from last
+        raise NobodyAnswered(
+            f"{counted(attempts, 'attempt')} failed: {last}", attempts=attempts
+        ) from last
 
     def _react(
         self,
