@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 from typing import TYPE_CHECKING, Any
 
 from podium.demo.ai_result import bill_of, figures, given_and_got
 from podium.testing.gateway.hls import write_whole
-from podium.testing.gateway.run import write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ _PAGE = """\
 
 def write_page(out: Path, summary: Mapping[str, Any]) -> None:
     """Write ``summary.json`` and ``index.html``."""
-    write_summary(out, dict(summary))
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     rows = (
         f"<tr><td>{_safe(label)}</td><td>{_safe(text)}</td></tr>"
         for label, text in figures(summary)
