@@ -23,6 +23,7 @@ from podium.crypto import KeySigner
 from podium.testing.gateway.ai.pipelines import find_pipeline
 from podium.testing.gateway.ai.requests import ai_capabilities, build_ai_request, encode
 from podium.testing.gateway.ai.wire import AiHttp
+from podium.testing.gateway.client import gather
 from podium.testing.gateway.requests import SegmentRequest, build_payment, orchestrator_request
 from podium.testing.gateway.tickets import TicketTerms
 from podium.testing.gateway.transport import Rpc
@@ -159,7 +160,7 @@ def run_ai_bench(
     plan = plan or Plan()
     with ExitStack() as stack:
         runner = stack.enter_context(program("podium.bench.runner"))
-        node = stack.enter_context(server("ai", runner=f"http://{HOST}:{runner.port}"))
+        node = stack.enter_context(server("proxy", runner=f"http://{HOST}:{runner.port}"))
         return asyncio.run(_measure(plan, runner, node, progress))
 
 
@@ -276,9 +277,7 @@ async def _together(
             await sides.take(side, request)
 
     start = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(plan.clients):
-            group.create_task(client())
+    await gather(*(client() for _ in range(plan.clients)))
     return time.perf_counter() - start
 
 

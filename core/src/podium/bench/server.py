@@ -3,7 +3,8 @@
 ``discard`` and ``echo`` are bare apps on the node's listener: the least that anything on this port
 can cost. ``hash`` reads a body and takes its Keccak-256, which the protocol asks of every
 orchestrator: the least that a segment can cost. ``node`` is the whole node, with a plugin that does
-no work and real tickets. ``ai`` is the whole node, with the AI plugin and a runner behind it.
+no work and real tickets. ``proxy`` is one whose plugin passes AI jobs to a runner and does no more,
+``ai`` is one with the AI plugin.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import click
 from podium.app import running
 from podium.assembly import Overrides
 from podium.bench import null
+from podium.bench.proxy import ProxyPlugin
 from podium.bench.runner import MODEL
 from podium.config.load import parse_settings
 from podium.faces import HASH_THREADS
@@ -35,7 +37,7 @@ from podium.web.asgi import read_body
 from podium.web.grpc import GrpcApp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from concurrent.futures import Executor
 
     from podium_hookspecs import AsgiApp
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from podium.web.asgi import Receive, Scope, Send
     from podium.web.grpc import Context
 
-KINDS = ("discard", "hash", "echo", "node", "ai")
+KINDS = ("discard", "hash", "echo", "node", "proxy", "ai")
 NODE_KEY = "6e" * 32
 """A throwaway private key: the node signs results with it and is paid to its address."""
 
@@ -88,6 +90,9 @@ async def serving(kind: str, folder: Path, max_sessions: int, runner: str) -> As
     """Run a server of a kind; yield its port."""
     if kind == "node":
         opened = _node(folder, max_sessions, {"null": {"enabled": True}}, {"null": null})
+    elif kind == "proxy":
+        plugins = {"proxy": ProxyPlugin(runner)}
+        opened = _node(folder, max_sessions, {"proxy": {"enabled": True}}, plugins)
     elif kind == "ai":
         opened = _node(folder, max_sessions, {"ai": ai_options(runner)}, {})
     else:
@@ -117,7 +122,7 @@ async def _bare(kind: str, folder: Path) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _node(
-    folder: Path, max_sessions: int, sections: dict[str, Any], plugins: dict[str, object]
+    folder: Path, max_sessions: int, sections: dict[str, Any], plugins: Mapping[str, object]
 ) -> AsyncIterator[int]:
     document = {
         "node": {
