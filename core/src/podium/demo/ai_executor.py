@@ -16,7 +16,7 @@ from attrs import frozen
 
 from podium.demo.errors import DemoError
 
-IMAGE = "podium-ai-runner-cpu:latest"
+IMAGE = "podium/ai-runner-cpu:latest"
 SOCKET = "/var/run/docker.sock"
 ENGINE_TIMEOUT_S = 5.0
 RUNNER = "podium_runner_cpu"
