@@ -180,7 +180,8 @@ def _send_all(out: Path, uri: str, key: Path, speech: str, text: str) -> list[di
         arguments = ["ai", model.pipeline, "--model", model.name, *options, *common]
         return {**run_gateway(arguments), "input": dict(given)}
 
-    spoken = send(SPEAK, {"text": speech}, "--text", speech, "--output", str(wav))
+    voice = f"description={ai_inputs.VOICE}"
+    spoken = send(SPEAK, {"text": speech}, "--text", speech, "--set", voice, "--output", str(wav))
     jobs = [spoken]
     if spoken["ok"]:
         jobs.append(send(LISTEN, {"file": wav.name, "text": speech}, "--input", str(wav)))

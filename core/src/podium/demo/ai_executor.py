@@ -54,8 +54,7 @@ def choose(kind: str, image: str = "") -> Executor:
         return _process("")
     trouble = engine_trouble(image)
     if not trouble:
-        options = f'images = {{ default = {json.dumps(image)} }}\npull = "never"'
-        return Executor("docker", options)
+        return Executor("docker", f"images = {{ default = {json.dumps(image)} }}")
     if kind == "docker":
         raise DemoError(trouble)
     return _process(f"No containers: {trouble}.")

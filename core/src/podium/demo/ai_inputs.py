@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import textwrap
 
-SPEECH = "Good morning. The weather is very nice today."
+SPEECH = "The network is open for business."
+VOICE = "A woman speaks fast."
+"""The voice that our own recogniser understands best."""
+
 TEXT = "Podium turns work\ninto tickets"
 LINE_CHARS = 40
 MAX_LINES = 20
