@@ -32,7 +32,7 @@ TICKET_EV_WEI = 20_000_000
 FACE_VALUE_WEI = 5 * TICKET_EV_WEI
 """One ticket in five wins, so that a short demo shows some."""
 
-START_TIMEOUT_S = 240.0
+START_TIMEOUT_S = 120.0
 POLL_S = 0.5
 
 PAYMENTS = f"""
@@ -141,12 +141,13 @@ def _sections(executor: Executor) -> str:
 pipeline = "{model.pipeline}"
 model = "{model.name}"
 executor = "{executor.kind}"
+{executor.options}
 warm = true
 price = {model.price}
 """
         for model in MODELS
     )
-    return f"\n[plugins.ai]\nenabled = true\n{executor.options}\n{models}"
+    return f"\n[plugins.ai]\nenabled = true\n{models}"
 
 
 def _wait_for_models(node: NodeProcess) -> None:

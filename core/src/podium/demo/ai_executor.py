@@ -29,7 +29,7 @@ class Executor:
 
     Attributes:
         kind: ``docker`` or ``process``.
-        options: What the plugin's section says of it.
+        options: What the section of each model says of it.
         note: Why it is this one, for the operator; may be empty.
     """
 
@@ -54,7 +54,7 @@ def choose(kind: str, image: str = "") -> Executor:
         return _process("")
     trouble = engine_trouble(image)
     if not trouble:
-        return Executor("docker", f"images = {{ default = {json.dumps(image)} }}")
+        return Executor("docker", f"image = {json.dumps(image)}")
     if kind == "docker":
         raise DemoError(trouble)
     return _process(f"No containers: {trouble}.")
@@ -69,7 +69,7 @@ def _process(note: str) -> Executor:
             f"apt-get install {SPEECH_PROGRAM}".strip()
         )
     command = json.dumps([sys.executable, "-m", RUNNER])
-    return Executor("process", f"process_command = {command}", note)
+    return Executor("process", f"command = {command}", note)
 
 
 def engine_trouble(image: str) -> str:

@@ -143,7 +143,7 @@ async def test_containers_where_the_engine_has_the_image(engine):
     asked = await engine(200)
     chosen = await asyncio.to_thread(choose, "auto", "mine:1")
     assert (chosen.kind, chosen.note) == ("docker", "")
-    assert 'images = { default = "mine:1" }' in chosen.options
+    assert chosen.options == 'image = "mine:1"'
     assert asked == ["/images/mine%3A1/json"]
 
 
