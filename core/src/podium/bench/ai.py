@@ -160,7 +160,7 @@ def run_ai_bench(
     plan = plan or Plan()
     with ExitStack() as stack:
         runner = stack.enter_context(program("podium.bench.runner"))
-        node = stack.enter_context(server("proxy", runner=f"http://{HOST}:{runner.port}"))
+        node = stack.enter_context(server("ai", runner=f"http://{HOST}:{runner.port}"))
         return asyncio.run(_measure(plan, runner, node, progress))
 
 
