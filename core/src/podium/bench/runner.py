@@ -1,7 +1,9 @@
 """A stand-in for an AI runner that answers at once: ``python -m podium.bench.runner``.
 
 Plain starlette behind uvicorn, as real runners are, so that all that is measured beside it is the
-node's. A text of ``fail`` fails; a number, spoken, gives audio of so many bytes.
+node's. A chat
+is answered with its own words; a number, spoken, gives audio of so many bytes; ``fail`` and
+``wrong`` are refused.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MODEL = "bench/model"
 EVENTS = 3
+REFUSALS = {"fail": 500, "wrong": 400}
 
 
 def _choice(**said: Any) -> dict[str, Any]:
@@ -47,14 +50,22 @@ async def _hardware(_request: Request) -> Response:
     return JSONResponse({"pipeline": "llm", "model_id": MODEL, "gpu_info": {}})
 
 
+def _refusal(text: str) -> Response | None:
+    """Return what a text that asks for trouble gets."""
+    status = REFUSALS.get(text)
+    if status is None:
+        return None
+    return JSONResponse({"detail": {"msg": "as asked"}}, status_code=status)
+
+
 async def _llm(request: Request) -> Response:
     asked = json.loads(await request.body())
-    said = asked["messages"][-1]["content"] if asked.get("messages") else ""
-    if said == "fail":
-        return JSONResponse({"detail": {"msg": "as asked"}}, status_code=500)
+    said = asked["messages"][-1]["content"]
+    if refusal := _refusal(said):
+        return refusal
     if asked.get("stream"):
         return StreamingResponse(_events(), media_type="text/event-stream")
-    message = {"role": "assistant", "content": "hello"}
+    message = {"role": "assistant", "content": said}
     return JSONResponse(_choice(finish_reason="stop", message=message))
 
 
@@ -69,8 +80,8 @@ async def _events() -> AsyncIterator[bytes]:
 
 async def _text_to_speech(request: Request) -> Response:
     text = json.loads(await request.body())["text"]
-    if text == "fail":
-        return JSONResponse({"detail": {"msg": "as asked"}}, status_code=500)
+    if refusal := _refusal(text):
+        return refusal
     size = int(text) if text.isdigit() else 44
     audio = await asyncio.to_thread(_wav, size)
     return JSONResponse({"audio": {"url": "data:audio/wav;base64," + audio}})
