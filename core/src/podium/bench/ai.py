@@ -2,7 +2,8 @@
 
 The runner answers at once and is a process of its own, as is the node; the node side has TLS,
 HTTP/2, credentials and a ticket with each job. Both get the same bodies from the same code, in
-turn; all that a Gateway makes before it sends is made before anything is timed.
+turn; all that a Gateway makes before it sends is made before anything is timed. A second node has
+a plugin that only passes bodies on: what of the cost is the core's.
 """
 
 from __future__ import annotations
@@ -53,21 +54,25 @@ class Plan:
         clients: Jobs at a time.
         alone: Jobs sent one at a time to either side, for the latency; as many are streamed.
         result_bytes: Of the large result.
+        node: Kind of the node that is measured.
     """
 
     rounds: int = 7
-    jobs: int = 500
+    jobs: int = 400
     clients: int = 8
     alone: int = 300
     result_bytes: int = 50_000_000
+    node: str = "ai"
 
 
 @frozen
 class Rates:
-    """Jobs a second in one round, and the node's processor time for one of its jobs."""
+    """Jobs a second of each side in one round, and the nodes' processor time for a job."""
 
     direct: float
+    core: float
     node: float
+    core_cpu_ms: float
     node_cpu_ms: float
 
 
@@ -118,7 +123,9 @@ class AiReport:
             "ai.ratio_direct_min": min(r.node / r.direct for r in self.rounds),
             "ai.ratio_direct_max": max(r.node / r.direct for r in self.rounds),
             "ai.direct_per_s": statistics.median(r.direct for r in self.rounds),
+            "ai.core_per_s": statistics.median(r.core for r in self.rounds),
             "ai.node_per_s": statistics.median(r.node for r in self.rounds),
+            "ai.core_cpu_ms": statistics.median(r.core_cpu_ms for r in self.rounds),
             "ai.node_cpu_ms": statistics.median(r.node_cpu_ms for r in self.rounds),
             "ai.p50_added_ms": self.added_ms(50),
             "ai.p99_added_ms": self.added_ms(99),
@@ -134,6 +141,8 @@ class AiReport:
         return [
             f"a chat answered at once, a ticket with each, {self.plan.clients} at a time",
             f"straight to the runner {found['ai.direct_per_s']:>8,.0f} jobs/s",
+            f"node that passes on    {found['ai.core_per_s']:>8,.0f} jobs/s"
+            f" ({found['ai.core_cpu_ms']:.2f} ms of its processor time a job)",
             f"through the node       {found['ai.node_per_s']:>8,.0f} jobs/s"
             f" ({found['ai.node_cpu_ms']:.2f} ms of its processor time a job)",
             f"node over runner {found['ai.ratio_direct']:.2f}x (median of"
@@ -160,8 +169,10 @@ def run_ai_bench(
     plan = plan or Plan()
     with ExitStack() as stack:
         runner = stack.enter_context(program("podium.bench.runner"))
-        node = stack.enter_context(server("ai", runner=f"http://{HOST}:{runner.port}"))
-        return asyncio.run(_measure(plan, runner, node, progress))
+        url = f"http://{HOST}:{runner.port}"
+        core = stack.enter_context(server("proxy", runner=url))
+        node = stack.enter_context(server(plan.node, runner=url))
+        return asyncio.run(_measure(plan, url, core, node, progress))
 
 
 @define
@@ -195,25 +206,105 @@ class Sender:
 
 
 @define
-class _Sides:
-    """A client, and where it sends the same jobs to."""
+class _Side:
+    """A node, and who sends to it."""
 
+    server: Server
+    rpc: Rpc
+    chat: Sender = field(init=False)
+    speech: Sender = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.chat = Sender(self.url, self.rpc, find_pipeline("llm"))
+        self.speech = Sender(self.url, self.rpc, find_pipeline("text-to-speech"))
+
+    @property
+    def url(self) -> str:
+        return f"https://{HOST}:{self.server.port}"
+
+    @property
+    def cpu_s(self) -> float:
+        return self.server.cpu_s or 0.0
+
+
+@define
+class _Bench:
+    """The client, and where it sends the same jobs to."""
+
+    plan: Plan
     http: AiHttp
     direct: str
-    node: str
-    chat: Sender
-    speech: Sender
+    core: _Side
+    node: _Side
 
-    async def take(self, side: str, request: SegmentRequest) -> Taken:
-        """Send one job to one side, read all of the answer."""
+    async def take(self, url: str, request: SegmentRequest) -> Taken:
+        """Send one job, read all of the answer."""
         start, first_s = time.perf_counter(), 0.0
-        url = f"{side}/{'llm' if b'messages' in request.body else 'text-to-speech'}"
-        async with self.http.post(url, request, TIMEOUT_S) as incoming:
+        path = "llm" if b'"messages"' in request.body else "text-to-speech"
+        async with self.http.post(f"{url}/{path}", request, TIMEOUT_S) as incoming:
             if incoming.status != 200:
                 raise LoadError(f"{incoming.status}: {await incoming.refusal()}")
             async for _ in incoming.pieces():
                 first_s = first_s or time.perf_counter() - start
         return Taken(first_s, time.perf_counter() - start)
+
+    async def round(self, jobs: int) -> Rates:
+        """Send the same jobs to all sides in turn."""
+        made = await self.node.chat.jobs(_chat(stream=False), jobs)
+        direct_s = await self.together(self.direct, made)
+        core_s, core_cpu_s = await self._through(
+            self.core, await self.core.chat.jobs(_chat(stream=False), jobs)
+        )
+        node_s, node_cpu_s = await self._through(self.node, made)
+        return Rates(
+            direct=jobs / direct_s,
+            core=jobs / core_s,
+            node=jobs / node_s,
+            core_cpu_ms=1000 * core_cpu_s / jobs,
+            node_cpu_ms=1000 * node_cpu_s / jobs,
+        )
+
+    async def _through(
+        self, side: _Side, requests: Sequence[SegmentRequest]
+    ) -> tuple[float, float]:
+        before = side.cpu_s
+        seconds = await self.together(side.url, requests)
+        return seconds, side.cpu_s - before
+
+    async def together(self, url: str, requests: Sequence[SegmentRequest]) -> float:
+        """Send some at a time; return the seconds for all."""
+        queue = iter(requests)
+
+        async def client() -> None:
+            for request in queue:
+                await self.take(url, request)
+
+        start = time.perf_counter()
+        await gather(*(client() for _ in range(self.plan.clients)))
+        return time.perf_counter() - start
+
+    async def alone(self, content: tuple[str, bytes]) -> tuple[list[Taken], list[Taken]]:
+        """Send one job at a time, to the runner and the node in turn."""
+        direct: list[Taken] = []
+        node: list[Taken] = []
+        for request in await self.node.chat.jobs(content, self.plan.alone):
+            direct.append(await self.take(self.direct, request))
+            node.append(await self.take(self.node.url, request))
+        return direct, node
+
+    async def large(self) -> tuple[int, int, float]:
+        """Let a large result through, and watch the node's memory meanwhile."""
+        pipeline, node = self.node.speech.pipeline, self.node
+        texts = ("44", str(self.plan.result_bytes))
+        contents = [encode(pipeline, {"text": text, "model_id": MODEL}, None) for text in texts]
+        small, large = [(await node.speech.jobs(content, 1))[0] for content in contents]
+        await self.take(node.url, small)  # what the first result of a kind loads is not its size
+        before = highest = node.server.rss_bytes
+        job = asyncio.create_task(self.take(node.url, large))
+        while not job.done():
+            highest = max(highest, node.server.rss_bytes)
+            await asyncio.wait((job,), timeout=MEMORY_POLL_S)
+        return before, highest - before, (await job).total_s
 
 
 def _chat(*, stream: bool) -> tuple[str, bytes]:
@@ -223,86 +314,33 @@ def _chat(*, stream: bool) -> tuple[str, bytes]:
 
 
 async def _measure(
-    plan: Plan, runner: Server, node: Server, progress: Callable[[str], None]
+    plan: Plan, direct: str, core: Server, node: Server, progress: Callable[[str], None]
 ) -> AiReport:
     http, rpc = AiHttp(), Rpc()
-    direct, uri = f"http://{HOST}:{runner.port}", f"https://{HOST}:{node.port}"
-    senders = [Sender(uri, rpc, find_pipeline(name)) for name in ("llm", "text-to-speech")]
-    sides = _Sides(http, direct, uri, *senders)
+    bench = _Bench(plan, http, direct, _Side(core, rpc), _Side(node, rpc))
     try:
-        await _round(plan, sides, node, max(plan.clients, plan.jobs // 4))  # warm up
+        await bench.round(max(plan.clients, plan.jobs // 4))  # warm up
         rounds = []
         for number in range(plan.rounds):
-            rounds.append(await _round(plan, sides, node, plan.jobs))
+            rounds.append(await bench.round(plan.jobs))
             last = rounds[-1]
             progress(
-                f"round {number + 1}: straight {last.direct:.0f}/s, node {last.node:.0f}/s"
-                f" ({last.node_cpu_ms:.2f} ms of its processor time a job)"
+                f"round {number + 1}: straight {last.direct:.0f}/s, passed on {last.core:.0f}/s,"
+                f" node {last.node:.0f}/s"
             )
-        alone = await _alone(plan, sides, _chat(stream=False))
-        streamed = await _alone(plan, sides, _chat(stream=True))
+        alone = await bench.alone(_chat(stream=False))
+        streamed = await bench.alone(_chat(stream=True))
         progress(f"a result of {plan.result_bytes / 1e6:.0f} MB")
-        rss, growth, large_s = await _large(plan, sides, node)
-        return AiReport(
-            plan=plan,
-            rounds=rounds,
-            alone=alone,
-            streamed=streamed,
-            rss_bytes=rss,
-            rss_growth_bytes=growth,
-            large_s=large_s,
-        )
+        rss_bytes, growth_bytes, large_s = await bench.large()
     finally:
         await http.close()
         await rpc.close()
-
-
-async def _round(plan: Plan, sides: _Sides, node: Server, jobs: int) -> Rates:
-    """Send the same jobs to both sides in turn."""
-    made = await sides.chat.jobs(_chat(stream=False), jobs)
-    direct_s = await _together(plan, sides, sides.direct, made)
-    before = node.cpu_s or 0.0
-    node_s = await _together(plan, sides, sides.node, made)
-    cpu_s = (node.cpu_s or 0.0) - before
-    return Rates(jobs / direct_s, jobs / node_s, 1000 * cpu_s / jobs)
-
-
-async def _together(
-    plan: Plan, sides: _Sides, side: str, requests: Sequence[SegmentRequest]
-) -> float:
-    queue = iter(requests)
-
-    async def client() -> None:
-        for request in queue:
-            await sides.take(side, request)
-
-    start = time.perf_counter()
-    await gather(*(client() for _ in range(plan.clients)))
-    return time.perf_counter() - start
-
-
-async def _alone(
-    plan: Plan, sides: _Sides, content: tuple[str, bytes]
-) -> tuple[list[Taken], list[Taken]]:
-    """Send one job at a time, to either side in turn."""
-    direct: list[Taken] = []
-    node: list[Taken] = []
-    for request in await sides.chat.jobs(content, plan.alone):
-        direct.append(await sides.take(sides.direct, request))
-        node.append(await sides.take(sides.node, request))
-    return direct, node
-
-
-async def _large(plan: Plan, sides: _Sides, node: Server) -> tuple[int, int, float]:
-    """Let a large result through, and watch the node's memory meanwhile."""
-    pipeline = find_pipeline("text-to-speech")
-    fields = pipeline.complete(MODEL, {"text": str(plan.result_bytes)}, None)
-    (small,) = await sides.speech.jobs(encode(pipeline, {**fields, "text": "44"}, None), 1)
-    (large,) = await sides.speech.jobs(encode(pipeline, fields, None), 1)
-    await sides.take(sides.node, small)  # what the first result of a kind loads is not its size
-    before = highest = node.rss_bytes
-    job = asyncio.create_task(sides.take(sides.node, large))
-    while not job.done():
-        highest = max(highest, node.rss_bytes)
-        await asyncio.wait((job,), timeout=MEMORY_POLL_S)
-    return before, highest - before, (await job).total_s
+    return AiReport(
+        plan=plan,
+        rounds=rounds,
+        alone=alone,
+        streamed=streamed,
+        rss_bytes=rss_bytes,
+        rss_growth_bytes=growth_bytes,
+        large_s=large_s,
+    )

@@ -1,9 +1,8 @@
 """A stand-in for an AI runner that answers at once: ``python -m podium.bench.runner``.
 
 Plain starlette behind uvicorn, as real runners are, so that all that is measured beside it is the
-node's. A chat
-is answered with its own words; a number, spoken, gives audio of so many bytes; ``fail`` and
-``wrong`` are refused.
+node's. A chat is answered with its own words; a number, spoken, gives audio of so many bytes;
+``fail`` and ``wrong`` are refused.
 """
 
 from __future__ import annotations
