@@ -59,7 +59,7 @@ class Plan:
 
     rounds: int = 7
     jobs: int = 400
-    clients: int = 8
+    clients: int = 32
     alone: int = 300
     result_bytes: int = 50_000_000
     node: str = "ai"
