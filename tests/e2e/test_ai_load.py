@@ -11,9 +11,8 @@ import pytest
 from podium.bench.process import program
 from podium.bench.runner import HOST, MODEL
 from podium.crypto import KeySigner, checksum_address
-from podium.testing.gateway.ai import AiError, AiGateway, NobodyAnswered, RequestRefused
+from podium.testing.gateway.ai import AiError, NobodyAnswered, RequestRefused
 from podium.testing.gateway.ai.report import answer_text
-from podium.testing.gateway.discovery import parse_addresses
 from podium.testing.gateway.tickets import BlockClock, Caps
 
 JOBS = 1000
@@ -92,11 +91,10 @@ def ledger(node):
         return json.loads(reply.read())["entries"]
 
 
-async def test_a_thousand_jobs_and_every_wei(node):
+async def test_a_thousand_jobs_and_every_wei(node, ai_gateway):
     signer = KeySigner(b"\x44" * 32)
     caps = Caps(max_ticket_ev=2 * TICKET_EV, max_total_ev=20 * TICKET_EV)
-    addresses = parse_addresses(node.uri)
-    async with AiGateway(addresses, signer=signer, caps=caps, clock=BlockClock()) as gateway:
+    async with ai_gateway(node.uri, signer=signer, caps=caps, clock=BlockClock()) as gateway:
         outcomes = await run_all(gateway, mixed_jobs())
         accounts = gateway.accounts
 

@@ -161,7 +161,9 @@ async def orchestrators(tmp_path):
 
 
 @pytest.fixture
-def ai_gateway():
+def sender():
+    """Make senders to scripted orchestrators."""
+
     def make(*orchestrators, **more):
         addresses = parse_addresses(",".join(each.uri for each in orchestrators))
         more = {"signer": KeySigner(WALLET), "caps": Caps(), "clock": BlockClock(), **more}
