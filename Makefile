@@ -25,6 +25,7 @@ demo-chain: setup npm ## The same, paid for on a chain with the real contracts; 
 	$(BIN)/podium demo-chain
 
 demo-ai: setup ## Send paid AI jobs through a node and a gateway; the result is in demo-out/ai/
+	@$(MAKE) --no-print-directory engine image || echo "demo-ai: goes on without containers"
 	$(BIN)/podium demo-ai
 
 test: setup node ## Run every test
