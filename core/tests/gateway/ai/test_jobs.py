@@ -14,6 +14,7 @@ from podium.testing.gateway.ai import (
     StreamCut,
     Upload,
 )
+from podium.testing.gateway.ai.events import text_of
 from podium.testing.gateway.errors import InputError
 from podium.testing.gateway.tickets import ALWAYS, Caps
 
@@ -197,6 +198,7 @@ async def test_images_inside_the_answer_and_by_url(orchestrators, sender, png):
     [
         ("text-to-image", 27, {"images": [{"url": "data:image/png;base64,bm8="}]}),
         ("text-to-image", 27, {"images": []}),
+        ("text-to-image", 27, {"images": [{"url": "data:image/png;base64,bm8="}] * 65}),
         ("text-to-image", 27, {"images": None}),
         ("text-to-speech", 36, {"audio": {"url": "/relative.wav"}}),
         ("text-to-speech", 36, {"audio": {"url": "data:audio/wav;base64,!"}}),
@@ -265,8 +267,9 @@ async def test_a_stream_that_breaks(orchestrators, sender, pieces, cut, error, t
     assert len(node.seen) == unsettled == tries
 
 
-async def test_an_answer_that_is_no_json_is_tried_again(orchestrators, sender, png):
-    node = await orchestrators(replies=[Reply(body=b"<html>"), Reply()])
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000, b"\xff"])
+async def test_an_answer_that_is_no_json_is_tried_again(orchestrators, sender, png, body):
+    node = await orchestrators(replies=[Reply(body=body), Reply()])
     async with sender(node) as gateway:
         assert (await see(gateway, png)).attempts == 2
 
@@ -303,3 +306,18 @@ async def test_what_no_gateway_would_send_is_not_sent(orchestrators, sender):
         with pytest.raises(InputError):
             await gateway.run("image-to-text", "acme/see", {}, Upload("x", b"no image"))
     assert (node.asked, node.seen) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ({}, ""),
+        ({"choices": []}, ""),
+        ({"choices": {}}, ""),
+        ({"choices": ["x"]}, ""),
+        ({"choices": [{"delta": "x"}]}, ""),
+        ({"choices": [{"delta": None, "message": {"content": "hi"}}]}, "hi"),
+    ],
+)
+def test_odd_events_say_nothing(event, text):
+    assert text_of(event) == text

@@ -30,7 +30,7 @@ async def read_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, A
             continue
         try:
             event = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(event, dict):
             continue
@@ -63,7 +63,9 @@ def _finished(event: dict[str, Any]) -> bool:
 
 def text_of(event: dict[str, Any]) -> str:
     """Return what an event adds to the answer's text."""
-    choices = event.get("choices") or [{}]
-    first = choices[0] if isinstance(choices[0], dict) else {}
-    delta = first.get("delta") or first.get("message") or {}
-    return str(delta.get("content") or "")
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict):
+        return ""
+    delta = first.get("delta") or first.get("message")
+    return str(delta.get("content") or "") if isinstance(delta, dict) else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import re
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from podium.testing.gateway.ai.wire import AiHttp
 
 IMAGE_TYPES = frozenset(("image/png", "image/jpg", "image/jpeg", "image/gif"))
+MAX_MEDIA = 64
+"""Files of one answer; nobody asks for as many."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _SUFFIXES = {
     "image/png": ".png",
     "image/jpg": ".jpg",
@@ -54,7 +59,7 @@ def media_urls(pipeline: BatchPipeline, answer: Any) -> list[str]:
             return []
     except (KeyError, TypeError, IndexError) as error:
         raise OrchestratorFailed(f"an answer of {pipeline.name} without its media") from error
-    if not urls or not all(isinstance(url, str) for url in urls):
+    if not urls or len(urls) > MAX_MEDIA or not all(isinstance(url, str) for url in urls):
         raise OrchestratorFailed(f"an answer of {pipeline.name} without its media")
     return urls
 
@@ -74,9 +79,8 @@ async def fetch(pipeline: BatchPipeline, url: str, http: AiHttp) -> Media:
     parts = urlsplit(url[:2048])
     if parts.scheme not in ("http", "https"):
         raise OrchestratorFailed(f"an answer of {pipeline.name} with a URL that no Gateway takes")
-    name = parts.path.rpartition("/")[2]
-    _, dot, suffix = name.rpartition(".")
-    return Media(dot + suffix, await http.download(url))
+    suffix = _SUFFIX.search(parts.path)
+    return Media(suffix[0] if suffix else "", await http.download(url))
 
 
 _IMAGE_SUFFIXES = frozenset(_SUFFIXES[kind] for kind in IMAGE_TYPES)

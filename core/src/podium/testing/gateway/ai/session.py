@@ -137,7 +137,7 @@ async def _read(incoming: Incoming, job: Job, start: float) -> tuple[Any, float]
         body = await incoming.read()
         try:
             return json.loads(body), incoming.head_s
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AnswerLost(f"an answer of {job.pipeline.name} that is no JSON") from error
     events: list[dict[str, Any]] = []
     first_s = 0.0
