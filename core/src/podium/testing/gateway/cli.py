@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from podium.testing.gateway import wallet
 from podium.testing.gateway.ai.cli import ai
+from podium.testing.gateway.byoc.cli import byoc
 
 if TYPE_CHECKING:
     from podium.testing.gateway.report import Tally
@@ -23,7 +24,7 @@ DEFAULT_LADDER = "P240p30fps16x9,P360p30fps16x9,P576p30fps16x9"
 _INTERRUPTED = 130
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[ai ...]")
+@click.group(invoke_without_command=True, subcommand_metavar="[ai|byoc ...]")
 @wallet.orch_addr
 @click.option("--orch-webhook", metavar="URL", help="Lists them as JSON; comes before --orch-addr.")
 @click.option(
@@ -71,7 +72,7 @@ def gateway(
 ) -> None:
     """Send a video to Livepeer Orchestrators and write what comes back as adaptive HLS.
 
-    "podium gateway ai" sends an AI job instead.
+    "podium gateway ai" sends an AI job instead, "podium gateway byoc" a request to a container.
 
     Writes master.m3u8, one folder per rendition, index.html and summary.json. The folder must be
     empty, or hold an earlier result, which is replaced. Exits with 1 when any segment failed or
@@ -87,6 +88,7 @@ def gateway(
 
 
 gateway.add_command(ai)
+gateway.add_command(byoc)
 
 
 def _refuse_options(ctx: click.Context) -> None:

@@ -37,6 +37,11 @@ class Incoming:
     head_s: float
     _reply: httpx.Response = field(repr=False)
 
+    @property
+    def headers(self) -> httpx.Headers:
+        """The answer's headers."""
+        return self._reply.headers
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes.
 
