@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -305,5 +306,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "executor timed out"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"executor unreachable: {error.os_error.strerror or 'no connection'}"
+        number = error.os_error.errno  # its own text may name the address
+        return f"executor unreachable: {os.strerror(number) if number else 'no connection'}"
     return f"executor broke off: {type(error).__name__}"
