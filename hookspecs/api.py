@@ -1,7 +1,8 @@
 """The public API as data, and what a change of it asks of the version.
 
 ``python hookspecs/api.py`` (``make api``) writes ``api.json``, unless the change is one that
-``API_VERSION`` does not declare. A test compares the code with that file.
+``API_VERSION`` does not declare; with ``--release`` it also notes that this version is out, so that
+whatever is added from then on needs the next one. A test compares the code with that file.
 """
 
 from __future__ import annotations
@@ -170,8 +171,17 @@ def _loosened(before: Any, after: Any) -> bool:
     return not any(change.breaks for change in _compare_one("", before, after))
 
 
-def undeclared(old_version: str, new_version: str, changes: list[Change]) -> str:
-    """Say what is wrong with a version, given what has changed since the old one; "" if nothing."""
+def undeclared(
+    old_version: str, new_version: str, changes: list[Change], *, released: bool = True
+) -> str:
+    """Say what is wrong with a version, given what has changed since the old one; "" if nothing.
+
+    Args:
+        old_version: Of the snapshot.
+        new_version: Of the code.
+        changes: From the one to the other.
+        released: The old one is out; until then it may grow.
+    """
     (old_major, old_minor), (major, minor) = _parts(old_version), _parts(new_version)
     breaks = [change.text for change in changes if change.breaks]
     lines = "\n  ".join(breaks or [change.text for change in changes])
@@ -180,7 +190,8 @@ def undeclared(old_version: str, new_version: str, changes: list[Change]) -> str
             f"this breaks plugins made for {old_version}, so it needs {old_major + 1}.0, not "
             f"{new_version} (docs/explanation/compatibility.md):\n  {lines}"
         )
-    if changes and (major, minor) <= (old_major, old_minor):
+    grown = released or (major, minor) < (old_major, old_minor)
+    if changes and not breaks and grown and (major, minor) <= (old_major, old_minor):
         return (
             f"this adds to {old_version}, so it needs {old_major}.{old_minor + 1}: raise "
             f"API_VERSION and the distribution's version, then run make api:\n  {lines}"
@@ -197,12 +208,14 @@ def _parts(version: str) -> tuple[int, int]:
 
 def main() -> None:
     """Write the snapshot, unless the version does not declare what has changed."""
-    new = surface()
+    new, released = surface(), "--release" in sys.argv[1:]
     if SNAPSHOT.is_file():
         old = json.loads(SNAPSHOT.read_text())
-        if problem := undeclared(old["version"], API_VERSION, compare(old["api"], new)):
+        changes = compare(old["api"], new)
+        if problem := undeclared(old["version"], API_VERSION, changes, released=old["released"]):
             sys.exit(problem)
-    document = {"version": API_VERSION, "api": new}
+        released |= old["released"] and old["version"] == API_VERSION
+    document = {"version": API_VERSION, "released": released, "api": new}
     SNAPSHOT.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
