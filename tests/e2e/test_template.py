@@ -39,3 +39,11 @@ async def test_a_client_that_leaves_frees_the_slot(app, paid_request, hook_recor
     (job,) = await hook_recorder.wait_for(JobFinished)
     assert job.outcome == "cancelled"
     assert (await paid_request(app.uri, NAME, segment)).status_code == 200
+
+
+async def test_a_gateway_and_the_node_agree_on_the_bill(app, byoc_gateway, hook_recorder, segment):
+    async with byoc_gateway(app.uri) as gateway:
+        result = await gateway.run(NAME, segment, content_type="video/mp2t", timeout_s=70)
+    assert len(result.events) == 5
+    (job,) = await hook_recorder.wait_for(JobFinished)
+    assert job.fee_wei == result.price * result.seconds_billed == 1_000_000 * job.units

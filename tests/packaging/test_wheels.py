@@ -71,8 +71,24 @@ def test_plugins_work_without_core(install, tmp_path):
         "    print(point.name, point.load().podium_config_class().__name__)"
     )
     loaded = run(python, "-W", "error", "-c", code, cwd=tmp_path)
-    for expected in ("transcode TranscodeConfig", "price-fixed FixedConfig", "auth-webhook "):
+    for expected in (
+        "transcode TranscodeConfig",
+        "price-fixed FixedConfig",
+        "auth-webhook ",
+        "byoc-example Config",
+    ):
         assert expected in loaded
+
+
+def test_an_executor_needs_nothing_of_podium(install, tmp_path):
+    binaries = install("podium-executor")
+    code = (
+        "import importlib.util, podium_executor\n"
+        "for name in ('podium', 'podium_hookspecs'):\n"
+        "    assert importlib.util.find_spec(name) is None\n"
+    )
+    run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
+    assert "--orchestrator" in run(binaries / "podium-executor", "--help", cwd=tmp_path)
 
 
 def test_core_works_without_plugins(install, tmp_path):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from podium.testing.clock import ManualClock
     from podium.testing.gateway import GatewayClient
     from podium.testing.gateway.ai import AiGateway
+    from podium.testing.gateway.byoc.client import ByocGateway
     from podium.testing.node import PodiumApp
     from podium.testing.paying import Payer
     from podium.testing.plugins import HookRecorder, RecordingContext
@@ -132,5 +133,23 @@ def ai_gateway() -> Callable[..., AiGateway]:
     def make(uri: str, **more: Any) -> AiGateway:
         more.setdefault("signer", KeySigner(GATEWAY_KEY))
         return AiGateway(parse_addresses(uri), **more)
+
+    return make
+
+
+@pytest.fixture
+def byoc_gateway() -> Callable[..., ByocGateway]:
+    """Make Gateway clients for BYOC requests: ``byoc_gateway(uri, **more)``.
+
+    Use each with ``async with``. They have a throwaway wallet; they choose among orchestrators,
+    try again and keep books. For a single request ``paid_request`` is shorter.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.gateway import parse_addresses
+    from podium.testing.gateway.byoc.client import ByocGateway
+
+    def make(uri: str, **more: Any) -> ByocGateway:
+        more.setdefault("signer", KeySigner(GATEWAY_KEY))
+        return ByocGateway(parse_addresses(uri), **more)
 
     return make
