@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+import httpx
 import podium_byoc.plugin
 import podium_executor as sdk
 import pytest
 from attrs import frozen
+from podium.testing.hostile import assert_contained, replay_hostile
 from podium.testing.paying import NoTerms
 from podium_hookspecs import JobFinished
 
@@ -122,3 +124,16 @@ async def test_a_wrong_secret_ends_the_executor(serve):
     task = await serve(make(asyncio.Queue())[0], secret="wrong")
     with pytest.raises(sdk.RegistrationRefused):
         await task
+
+
+async def test_an_executor_outlives_a_hostile_peer():
+    stopping, address = asyncio.Event(), asyncio.get_running_loop().create_future()
+    settings = sdk.Settings(port=0)
+    shout, _ = make(asyncio.Queue())
+    task = asyncio.create_task(sdk.serve(shout, settings, stopping, address.set_result))
+    assert_contained(await replay_hostile(await address, oversize_bytes=64 * 2**20 + 1))
+    async with httpx.AsyncClient() as client:
+        reply = await client.post(await address, json={"text": "still here"})
+    assert reply.json() == {"text": "STILL HERE"}
+    stopping.set()
+    await task

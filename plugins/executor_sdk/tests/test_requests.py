@@ -91,7 +91,7 @@ async def test_a_generator_streams_events(start):
 
     @executor("count")
     async def count(upto: dict):
-        yield "one\nline more"
+        yield "one\rline more"
         sent.set()
         await go_on.wait()
         for number in range(upto["n"]):
@@ -256,6 +256,27 @@ async def test_an_asgi_application_is_an_executor_too(start):
     reply = await running.post("x", content=b"y", headers={"Authorization": "Bearer t"})
     assert (reply.status_code, reply.content) == (201, b"/xy")
     assert (await running.post("x")).status_code == 401
+
+
+async def test_an_asgi_application_hears_of_its_start_and_end(start):
+    heard = []
+
+    @executor("app", asgi=True)
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for what in ("startup", "shutdown"):
+                assert (await receive())["type"] == f"lifespan.{what}"
+                heard.append(what)
+                await send({"type": f"lifespan.{what}.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"".join(w.encode() for w in heard)})
+
+    running = await start(app)
+    assert (await running.post()).content == b"startup"
+    running.stopping.set()
+    await running.task
+    assert heard == ["startup", "shutdown"]
 
 
 def no_annotation(body):

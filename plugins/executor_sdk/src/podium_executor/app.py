@@ -155,8 +155,10 @@ class ExecutorApp:
             self._read = make_reader(kinds[0])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request; the start and the end are an ASGI application's own to know of."""
         if scope["type"] != "http":
+            if self.executor.is_asgi:
+                await self.executor.handler(scope, receive, send)
             return
         if scope["path"] == HEALTH:
             await self._health(Answer(send))

@@ -58,7 +58,8 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             app,
-            lifespan="off",
+            lifespan="auto" if executor.is_asgi else "off",
+            ws="none",
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -18,6 +19,7 @@ Reader = Callable[[bytes], Any]
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _NAMES = {int: "a whole number", str: "a text", bool: "true or false"}
 
 
@@ -144,4 +146,4 @@ def write_event(value: Any) -> bytes:
     if isinstance(value, bytes):
         value = value.decode()
     text = value if isinstance(value, str) else to_json(value)
-    return b"".join(b"data: %s\n" % line.encode() for line in text.split("\n")) + b"\n"
+    return b"".join(b"data: %s\n" % line.encode() for line in _LINE_END.split(text)) + b"\n"
