@@ -111,70 +111,84 @@ async def register(http, node, url):
     assert reply.status_code == 200, reply.text
 
 
-async def test_no_overcommit_no_lost_slot_and_every_job_is_billed_once(tmp_path):
-    finished, received = [], []
+class Heard:
+    """What the node said of jobs and payments."""
 
-    def hear(event):
+    def __init__(self, node):
+        self.finished, self.received = [], []
+        node.emit.listeners.append(self)
+
+    def __call__(self, event):
         if isinstance(event, JobFinished):
-            finished.append(event)
+            self.finished.append(event)
         elif isinstance(event, PaymentReceived):
-            received.append(event)
+            self.received.append(event)
 
+    def balances(self):
+        """Balances by sender, as the events add up."""
+        balances = Counter()
+        for event in self.received:
+            balances[event.sender] += event.expected_value
+        for event in self.finished:
+            assert event.fee_wei == PRICE * event.units
+            balances[event.sender] -= event.fee_wei
+        return balances
+
+
+async def reached(done, number):
+    while len(done) < number:  # noqa: ASYNC110  a count, over a hundred tasks
+        await asyncio.sleep(0.01)
+
+
+async def load(node, stack, containers):
+    """Run all jobs; kill the first container and take leave of the second meanwhile."""
+    connections = [
+        await stack.enter_async_context(
+            httpx.AsyncClient(verify=False, http2=True, http1=False, timeout=120)
+        )
+        for _ in range(CONNECTIONS)
+    ]
+    mortal = contextlib.AsyncExitStack()
+    urls = [await mortal.enter_async_context(serving(containers[0]))]
+    urls += [await stack.enter_async_context(serving(each)) for each in containers[1:]]
+    for url in urls:
+        await register(connections[0], node, url)
+    clients = [Client(n, node, connections[n % CONNECTIONS]) for n in range(CLIENTS)]
+    done = []
+    tasks = [asyncio.create_task(client.run(done)) for client in clients]
+    await reached(done, CLIENTS * JOBS_EACH // 4)
+    await mortal.aclose()
+    await reached(done, CLIENTS * JOBS_EACH // 2)
+    await connections[0].post(
+        f"{node.service_uri}/capability/unregister",
+        headers={"Authorization": SECRET},
+        content=f"cap\n{urls[1]}",
+    )
+    await asyncio.gather(*tasks)
+    return clients, urls
+
+
+async def test_no_overcommit_no_lost_slot_and_every_job_is_billed_once(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(running(settings(tmp_path)))
-        node.emit.listeners.append(hear)
-        connections = [
-            await stack.enter_async_context(
-                httpx.AsyncClient(verify=False, http2=True, http1=False, timeout=120)
-            )
-            for _ in range(CONNECTIONS)
-        ]
+        heard = Heard(node)
         containers = [Container(slow_s=0.01) for _ in range(3)]
-        mortal = contextlib.AsyncExitStack()
-        urls = [await mortal.enter_async_context(serving(containers[0]))]
-        urls += [await stack.enter_async_context(serving(each)) for each in containers[1:]]
-        for url in urls:
-            await register(connections[0], node, url)
-
-        clients = [Client(n, node, connections[n % CONNECTIONS]) for n in range(CLIENTS)]
-        done = []
-        running_jobs = [asyncio.create_task(client.run(done)) for client in clients]
-
-        async def reached(number):
-            while len(done) < number:  # noqa: ASYNC110  a count, over a hundred tasks
-                await asyncio.sleep(0.01)
-
-        await reached(CLIENTS * JOBS_EACH // 4)
-        await mortal.aclose()
-        await reached(CLIENTS * JOBS_EACH // 2)
-        await connections[0].post(
-            f"{node.service_uri}/capability/unregister",
-            headers={"Authorization": SECRET},
-            content=f"cap\n{urls[1]}",
-        )
-        await asyncio.gather(*running_jobs)
+        clients, urls = await load(node, stack, containers)
 
         assert [each.most for each in containers] == [CAPACITY] * 3, "full, and never more"
-        (left,) = [s for s in node.pool.states() if s[0].name.startswith("byoc:")]
-        assert (left[0].name, left[0].resources.slots, left[2]) == (
-            f"byoc:cap@{urls[2]}",
-            CAPACITY,
-            0,
-        )
+        ours = [state for state in node.pool.states() if state[0].name.startswith("byoc:")]
+        (worker, _, in_use), *others = ours
+        assert others == []
+        assert worker.name == f"byoc:cap@{urls[2]}"
+        assert (worker.resources.slots, in_use) == (CAPACITY, 0)
 
-        good = [event for event in finished if event.outcome == "ok"]
+        good = [event for event in heard.finished if event.outcome == "ok"]
         assert len(good) == sum(client.seen[200] for client in clients) == CLIENTS * JOBS_EACH
-        assert len({event.job_id for event in finished}) == len(finished)
-        assert len(finished) == sum(client.seen[200] + client.seen[500] for client in clients)
+        begun = sum(client.seen[200] + client.seen[500] for client in clients)
+        assert len({event.job_id for event in heard.finished}) == len(heard.finished) == begun
 
-        billed = Counter()
-        for event in finished:
-            assert event.fee_wei == PRICE * event.units
-            billed[event.sender] += event.fee_wei
-        paid = Counter()
-        for event in received:
-            paid[event.sender] += event.expected_value
+        balances = heard.balances()
         for client in clients:
             address = client.signer.address
-            balance = node.payments.balance(address, "37_cap")
-            assert balance == paid[address] - billed[address] == client.balance
+            kept = node.payments.balance(address, "37_cap")
+            assert kept == balances[address] == client.balance
