@@ -11,7 +11,8 @@ MEMBERS := hookspecs core $(PLUGINS:%=plugins/%)
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain demo-ai test lint type docs bench proto api lock all
+.PHONY: help setup npm node demo demo-chain demo-ai demo-byoc test lint type docs bench proto api \
+  lock all
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ demo-chain: setup npm ## The same, paid for on a chain with the real contracts; 
 demo-ai: setup ## Send paid AI jobs through a node and a gateway; the result is in demo-out/ai/
 	@$(MAKE) --no-print-directory engine image || echo "demo-ai: goes on without containers"
 	$(BIN)/podium demo-ai
+
+demo-byoc: setup ## Send paid requests to containers behind a node; the result is in demo-out/byoc/
+	$(BIN)/podium demo-byoc
 
 test: setup node ## Run every test
 	$(BIN)/pytest

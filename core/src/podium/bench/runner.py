@@ -112,9 +112,10 @@ APP = Starlette(
 )
 
 
-async def serve() -> None:
+async def serve(app: Any) -> None:
     """Serve until standard input ends; say on standard output where."""
-    config = uvicorn.Config(APP, host=HOST, port=0, log_level="error", access_log=False)
+    config = uvicorn.Config(app, host=HOST, port=0, log_level="error", access_log=False)
+    config.timeout_keep_alive = 60  # longer than what goes on elsewhere between two rounds
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
 
@@ -132,4 +133,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(APP))

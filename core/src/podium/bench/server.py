@@ -25,6 +25,7 @@ import click
 from podium.app import running
 from podium.assembly import Overrides
 from podium.bench import null
+from podium.bench.container import CAPABILITY
 from podium.bench.proxy import ProxyPlugin
 from podium.bench.runner import MODEL
 from podium.config.load import parse_settings
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from podium.web.asgi import Receive, Scope, Send
     from podium.web.grpc import Context
 
-KINDS = ("discard", "hash", "echo", "node", "proxy", "ai")
+KINDS = ("discard", "hash", "echo", "node", "proxy", "ai", "byoc")
 NODE_KEY = "6e" * 32
 """A throwaway private key: the node signs results with it and is paid to its address."""
 
@@ -53,6 +54,9 @@ METHOD = "/net.Orchestrator/GetOrchestrator"
 HOST = "127.0.0.1"
 AI_CAPACITY = 64
 """Jobs at a time of each model."""
+
+BYOC_CAPACITY = 2000
+"""Requests at a time, idle streams among them."""
 
 
 async def discard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +99,8 @@ async def serving(kind: str, folder: Path, max_sessions: int, runner: str) -> As
         opened = _node(folder, max_sessions, {"proxy": {"enabled": True}}, plugins)
     elif kind == "ai":
         opened = _node(folder, max_sessions, {"ai": ai_options(runner)}, {})
+    elif kind == "byoc":
+        opened = _node(folder, max_sessions, {"byoc": byoc_options(runner)}, {})
     else:
         opened = _bare(kind, folder)
     async with opened as port:
@@ -146,6 +152,12 @@ def ai_options(runner: str) -> dict[str, Any]:
     common = {"model": MODEL, "url": runner, "warm": True, "capacity": AI_CAPACITY}
     models = [{"pipeline": pipeline, **common} for pipeline in ("llm", "text-to-speech")]
     return {"enabled": True, "models": models}
+
+
+def byoc_options(url: str) -> dict[str, Any]:
+    """Return the BYOC plugin's section for a container."""
+    executor = {"name": CAPABILITY, "url": url, "capacity": BYOC_CAPACITY, "price": 1000}
+    return {"enabled": True, "executors": [executor]}
 
 
 async def serve(kind: str, max_sessions: int, runner: str) -> None:

@@ -45,6 +45,11 @@ ENTRIES = {
         "Send paid AI jobs through a node and a Gateway.",
         "gateway",
     ),
+    "demo-byoc": Entry(
+        "podium.demo.byoc:demo_byoc",
+        "Send paid requests to containers behind a node.",
+        "gateway",
+    ),
     "devnet": Entry(
         "podium.cli.devnet:devnet", "Run a local chain with the real contracts.", "devnet"
     ),

@@ -354,22 +354,30 @@ class ByocFace:
         till, sender, ware = self.service.till, accepted.sender, accepted.ware
         if not till.payments.charges:
             return Billing(sender, ware.key, Fraction(0))
-        try:
-            info = await till.price(sender, ware.key, accepted.price, ware)
-        except SenderError as error:
-            raise ByocRefused(NO_PRICE) from error
-        rate = info.wei_per_unit
-        if rate:
-            await self._take(sender, ware.key, payment)
-            # The first tickets fix the price that they were made for.
-            rate = till.payments.fixed_price(sender, ware.key) or rate
+        rate = till.payments.fixed_price(sender, ware.key)
+        if rate is None:
             try:
-                units = estimated(accepted.pipeline, accepted.request)
-                till.cover(sender, ware.key, rate, units)
-            except PaymentError as error:
-                self.on_event(PaymentRefused(sender, ware.key, str(error), ticket=False))
-                raise ByocRefused(NO_BALANCE) from error
+                info = await till.price(sender, ware.key, accepted.price, ware)
+            except SenderError as error:
+                raise ByocRefused(NO_PRICE) from error
+            rate = info.wei_per_unit
+        if rate:
+            if payment:
+                await self._take(sender, ware.key, payment)
+                # The first tickets fix the price that they were made for.
+                rate = till.payments.fixed_price(sender, ware.key) or rate
+            self._cover(accepted, rate)
         return Billing(sender, ware.key, rate, left=lambda: till.payments.balance(sender, ware.key))
+
+    def _cover(self, accepted: Accepted, rate: Fraction) -> None:
+        """See that the balance covers what the pipeline asks for."""
+        sender, key = accepted.sender, accepted.ware.key
+        try:
+            units = estimated(accepted.pipeline, accepted.request)
+            self.service.till.cover(sender, key, rate, units)
+        except PaymentError as error:
+            self.on_event(PaymentRefused(sender, key, str(error), ticket=False))
+            raise ByocRefused(NO_BALANCE) from error
 
     async def _take(self, sender: bytes, key: str, text: str) -> None:
         """Credit a payment's tickets; a payment that is no good leaves the balance as it is."""

@@ -51,6 +51,7 @@ class ExecutorWorker(Worker):
     retired: bool = field(default=False, init=False)
     _jobs: dict[str, Reins] = field(factory=dict, init=False)
     _idle: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _resources: Resources | None = field(default=None, init=False)
     _health: Health = field(init=False)
     _back_off_s: float = field(default=BACK_OFF_S, init=False)
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -69,12 +70,11 @@ class ExecutorWorker(Worker):
     @property
     def resources(self) -> Resources:
         """Its name is its model; without slots once it has left."""
-        return Resources(
-            pipelines={NAME},
-            capabilities={CAPABILITY},
-            models={self.executor.name},
-            slots=0 if self.retired else self.executor.capacity,
-        )
+        slots = 0 if self.retired else self.executor.capacity
+        if self._resources is None or self._resources.slots != slots:
+            models = {self.executor.name}
+            self._resources = Resources({NAME}, {CAPABILITY}, models, slots=slots)
+        return self._resources
 
     async def start(self) -> None:
         """Nothing to take: it runs elsewhere."""

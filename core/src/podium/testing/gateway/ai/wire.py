@@ -74,8 +74,13 @@ class Incoming:
 
 @define(eq=False)
 class AiHttp:
-    """Sends jobs. Each in flight has its connection to itself; one that is given up is closed."""
+    """Sends jobs. Each in flight has its connection to itself; one that is given up is closed.
 
+    Attributes:
+        http2: Whether it offers HTTP/2.
+    """
+
+    http2: bool = True
     _idle: list[httpx.AsyncClient] = field(factory=list)
     _downloads: Http = field(factory=Http)
 
@@ -95,7 +100,7 @@ class AiHttp:
             OrchestratorFailed: no head came.
             AnswerLost: raised in the context, by reading.
         """
-        client = self._idle.pop() if self._idle else http_client(http2=True)
+        client = self._idle.pop() if self._idle else http_client(http2=self.http2)
         try:
             async with asyncio.timeout(timeout_s):
                 start = time.monotonic()
