@@ -19,12 +19,12 @@ MAX_FRAME_PIXELS = 2**26
 CODECS = {"image/png": "png", "image/jpeg": "mjpeg", "image/jpg": "mjpeg"}
 
 
-def frames_to_mp4(source: int, target: int, width: int, height: int, fps: int) -> dict[str, Any]:
+def frames_to_mp4(source: int, target: str, width: int, height: int, fps: int) -> dict[str, Any]:
     """Encode the one batch of frames that a reply holds as H.264 in MP4.
 
     Args:
         source: Descriptor of the reply, ``{"frames": [[{"url", "seed", "nsfw"}, ...]]}``.
-        target: Descriptor to write to.
+        target: Path to write to.
         width: Of the video; an odd one is made even, as H.264 halves its colours.
         height: The same.
         fps: Frames a second.
@@ -46,10 +46,7 @@ def frames_to_mp4(source: int, target: int, width: int, height: int, fps: int) -
     frames = batches[0]
     if not isinstance(frames, list) or not 0 < len(frames) <= MAX_FRAMES:
         raise ValueError("no batch of frames")
-    with open(target, "wb", closefd=False) as out:
-        _encode(frames, out, _even(width), _even(height), min(MAX_FPS, max(1, fps)))
-        out.flush()
-        os.fsync(out.fileno())
+    _encode(frames, target, _even(width), _even(height), min(MAX_FPS, max(1, fps)))
     first = frames[0]
     return {
         "batches": 1,
@@ -65,8 +62,8 @@ def _even(side: int) -> int:
     return side + side % 2
 
 
-def _encode(frames: list[Any], out: Any, width: int, height: int, fps: int) -> None:
-    with av.open(out, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+def _encode(frames: list[Any], target: str, width: int, height: int, fps: int) -> None:
+    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"

@@ -74,19 +74,17 @@ class VideoMaker:
         values = job.request.values
         if not os.fstat(frames.fileno()).st_size:
             raise RunnerRefused("unexpected end of JSON input")
-        with draft.open("wb") as video:
-            facts = {
-                "source": frames.fileno(),
-                "target": video.fileno(),
-                "width": values.get("width", WIDTH),
-                "height": values.get("height", HEIGHT),
-                "fps": values.get("fps", FPS),
-            }
-            files = [frames.fileno(), video.fileno()]
-            try:
-                said = await self.children.run("video", facts, files, ENCODE_TIMEOUT_S)
-            except MediaFailed as error:
-                raise unusable(description, 200, str(error)) from error
+        facts = {
+            "source": frames.fileno(),
+            "target": str(draft),
+            "width": values.get("width", WIDTH),
+            "height": values.get("height", HEIGHT),
+            "fps": values.get("fps", FPS),
+        }
+        try:
+            said = await self.children.run("video", facts, [frames.fileno()], ENCODE_TIMEOUT_S)
+        except MediaFailed as error:
+            raise unusable(description, 200, str(error)) from error
         if said["batches"] != 1:
             msg = f"expected=1 actual={said['batches']}"
             raise RunnerRefused(f"unexpected number of image-to-video outputs {msg}")
