@@ -1,0 +1,1 @@
+"""AI pipelines of the network, run by ai-runner containers, local processes or HTTP services."""
