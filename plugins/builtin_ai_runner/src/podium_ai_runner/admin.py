@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
+from podium_ai_runner.executors.values import Key
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -31,10 +33,10 @@ class Runners(Protocol):
     def status(self) -> Sequence[Any]:
         """Return every slot, as attrs values."""
 
-    async def pull(self, pipeline: str, model: str) -> str:
+    async def pull(self, key: Key) -> str:
         """Fetch what a model's runner is made of; return its name."""
 
-    def warm(self, pipeline: str, model: str) -> str:
+    def warm(self, key: Key) -> str:
         """Begin to load a model; return the slot's name."""
 
     async def evict(self, slot: str) -> None:
@@ -85,14 +87,18 @@ class Admin:
         return JSONResponse({"models": models, "slots": slots})
 
     async def _pull(self, asked: dict[str, str]) -> dict[str, str]:
-        return {"image": await self.runners.pull(asked["pipeline"], asked["model"])}
+        return {"image": await self.runners.pull(_key(asked))}
 
     async def _warm(self, asked: dict[str, str]) -> dict[str, str]:
-        return {"slot": self.runners.warm(asked["pipeline"], asked["model"])}
+        return {"slot": self.runners.warm(_key(asked))}
 
     async def _evict(self, asked: dict[str, str]) -> dict[str, str]:
         await self.runners.evict(asked["slot"])
         return {"slot": asked["slot"]}
+
+
+def _key(asked: dict[str, str]) -> Key:
+    return Key(asked["pipeline"], asked["model"])
 
 
 def _plain(instance: object, attribute: object, value: object) -> object:

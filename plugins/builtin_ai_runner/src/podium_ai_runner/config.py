@@ -46,8 +46,8 @@ def _url(instance: Any, attribute: Attribute[Any], value: str) -> None:
 
 def _command(instance: Any, attribute: Attribute[Any], value: tuple[str, ...]) -> None:
     del attribute
-    if value and instance.executor != "process":
-        raise ValueError('is for executor = "process"')
+    if value and (instance.url or instance.executor == "external"):
+        raise ValueError("makes no sense with a url")
 
 
 def _image(instance: Any, attribute: Attribute[Any], value: str) -> None:
@@ -154,7 +154,7 @@ class ModelConfig:
     command: tuple[str, ...] = field(
         default=(),
         validator=_command,
-        metadata={"help": "Command of its process, in place of process_command."},
+        metadata={"help": "Command of its process, or arguments for its container."},
     )
     optimization_flags: dict[str, str | bool] = field(
         factory=dict,
@@ -178,6 +178,61 @@ class ModelConfig:
         factory=dict,
         validator=_gateways,
         metadata={"help": "Other prices, by a gateway's address."},
+    )
+
+
+@frozen
+class LimitsConfig:
+    """Limits: what each runner that this node starts may take. 0 is no limit."""
+
+    memory_mb: int = field(default=0, validator=validators.ge(0), metadata={"help": "Memory, MiB."})
+    pids: int = field(
+        default=4096,
+        validator=validators.ge(0),
+        metadata={"help": "Processes and threads of a container."},
+    )
+    cpus: float = field(
+        default=0.0,
+        validator=validators.ge(0),
+        metadata={"help": "Processors' worth of time of a container."},
+    )
+    shm_mb: int = field(
+        default=0, validator=validators.ge(0), metadata={"help": "Shared memory, MiB."}
+    )
+
+
+@frozen
+class ContainersConfig:
+    """Containers: where they run and what they may not do."""
+
+    docker_host: str = field(
+        default="",
+        metadata={"help": "The Docker engine's address. Default: $DOCKER_HOST, or its socket."},
+    )
+    pull: bool = field(
+        default=True, metadata={"help": "Pull images that are not here, from the start on."}
+    )
+    network: str = field(
+        default="",
+        metadata={"help": "The engine's network to join. One without a way out keeps models in."},
+    )
+    read_only_root: bool = field(
+        default=True, metadata={"help": "They cannot write to their own files."}
+    )
+    read_only_models: bool = field(
+        default=True, metadata={"help": "They cannot write to models_dir."}
+    )
+    drop_capabilities: bool = field(
+        default=True, metadata={"help": "They have none of root's powers."}
+    )
+    no_new_privileges: bool = field(
+        default=True, metadata={"help": "No program in them gains powers."}
+    )
+    user: str = field(
+        default="", metadata={"help": "uid or uid:gid they run as. Default: as the image says."}
+    )
+    tmpfs: tuple[str, ...] = field(
+        default=("/tmp",), metadata={"help": "Folders in memory that they may write to."}
     )
 
 
@@ -207,8 +262,15 @@ class AiConfig:
             '["none"]: the processor; or indexes, ["0", "1"].'
         },
     )
-    containers_per_gpu: int = field(
-        default=1, validator=validators.ge(1), metadata={"help": "How many models share a GPU."}
+    runners_per_gpu: int = field(
+        default=1,
+        validator=validators.ge(1),
+        metadata={"help": "How many runners share a GPU."},
+    )
+    cpu_slots: int = field(
+        default=0,
+        validator=validators.ge(0),
+        metadata={"help": "Runners at a time without a GPU. 0: what the models need."},
     )
     images: dict[str, str] = field(
         factory=dict,
@@ -217,42 +279,30 @@ class AiConfig:
             "help": "Images of runners, by pipeline; default is for those without one of their own."
         },
     )
-    docker_url: str = field(
-        default="", metadata={"help": "The Docker engine. Default: the machine's own."}
-    )
-    pull: Literal["missing", "never"] = field(
-        default="missing",
-        metadata={"help": "When to pull images. missing: at the start, those that are not there."},
-    )
-    container_memory_mb: int = field(
-        default=0,
-        validator=validators.ge(0),
-        metadata={"help": "Memory of a container, MiB. 0: no bound."},
-    )
-    container_pids: int = field(
-        default=4096,
-        validator=validators.ge(0),
-        metadata={"help": "Processes and threads in a container. 0: no bound."},
-    )
-    container_read_only: bool = field(
-        default=False,
-        metadata={"help": "Containers write to nothing but their models and temporary folders."},
-    )
-    container_offline: bool = field(
-        default=False,
-        metadata={"help": "Containers reach nothing outside; their models must be there."},
-    )
     process_command: tuple[str, ...] = field(
         default=(),
         metadata={
             "help": "Command of local runners. {pipeline}, {model}, {port} and {gpu} are filled in."
         },
     )
+    runner_tokens: bool = field(
+        default=True,
+        metadata={"help": "Every runner that is started asks for a token of its own."},
+    )
     verbose_runners: bool = field(default=False, metadata={"help": "Let runners log more."})
     start_timeout_s: float = field(
-        default=180.0,
-        validator=validators.ge(1),
-        metadata={"help": "How long a runner may take to load its model."},
+        default=0.0,
+        validator=validators.ge(0),
+        metadata={
+            "help": "How long a runner may take to load its model. 0: 180 s, with optimization "
+            "flags 300 s, behind a url 120 s."
+        },
+    )
+    limits: LimitsConfig = field(
+        factory=LimitsConfig, metadata={"help": "What each runner may take."}
+    )
+    containers: ContainersConfig = field(
+        factory=ContainersConfig, metadata={"help": "How containers are run."}
     )
     queue_timeout_s: float = field(
         default=1.0,

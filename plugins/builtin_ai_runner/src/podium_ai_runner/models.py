@@ -204,6 +204,8 @@ def _merge(entries: Sequence[Entry]) -> tuple[list[Model], dict[RateKey, Rate], 
             problems.append(f"{entry.where}: {model.name} is both warm and not")
         place = (*model.key, model.executor, model.url)
         first = models.get(place)
+        if first is not None and evolve(first, capacity=1) != evolve(model, capacity=1):
+            problems.append(f"{entry.where}: {model.name} is there twice, and not the same")
         models[place] = (
             model if first is None else evolve(first, capacity=first.capacity + model.capacity)
         )

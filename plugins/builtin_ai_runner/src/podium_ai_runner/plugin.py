@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from podium_hookspecs import Mount, Pipeline, Price, PriceRequest, Worker, hookimpl
 
-from podium_ai_runner import hosting, openapi
+from podium_ai_runner import admin, hosting, openapi
+from podium_ai_runner.admin import Admin
 from podium_ai_runner.config import AiConfig
+from podium_ai_runner.places import make_executors
 from podium_ai_runner.state import state_of
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ def podium_pipelines(config: AiConfig, context: PluginContext) -> list[Pipeline]
 
 @hookimpl
 def podium_workers(config: AiConfig, context: PluginContext) -> list[Worker]:
-    """Give the places where models run."""
-    del config, context
-    return []
+    """Give the places where models run: GPUs, the processor, services behind URLs."""
+    state = state_of(config, context)
+    state.parts.executors = make_executors(config, state.catalog, context, state.parts.client.call)
+    return list(state.parts.executors.workers)
 
 
 @hookimpl
@@ -44,8 +47,13 @@ def podium_asgi(config: AiConfig, context: PluginContext) -> list[Mount]:
     """Give the results that gateways fetch, and the description of the pipelines."""
     state = state_of(config, context)
     page = openapi.Page(context.service_uri, context.node_version)
-    return [
+    routes = [
         Mount(hosting.PATH, state.parts.results),
         Mount(openapi.DOCUMENT_PATH, page.document),
         Mount(openapi.PAGE_PATH, page.page),
     ]
+    if state.parts.executors is not None:
+        routes.append(
+            Mount(admin.PATH, Admin(state.parts.executors, state.catalog).routes(), "admin")
+        )
+    return routes

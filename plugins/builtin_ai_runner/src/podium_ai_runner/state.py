@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from podium_hookspecs import Body, PluginContext, PriceRequest
 
     from podium_ai_runner.config import AiConfig
+    from podium_ai_runner.executors.manager import Executors
     from podium_ai_runner.pipelines.request import FilePart
 
 MIB = 2**20
@@ -39,12 +40,14 @@ class Parts:
         client: Calls runners.
         results: Hosts videos.
         children: Read and make media.
+        executors: Where models run; None before the hook that makes them.
     """
 
     context: PluginContext
     client: RunnerClient
     results: Results
     children: Children
+    executors: Executors | None = None
     _started: bool = False
 
     def start(self) -> None:
@@ -52,6 +55,8 @@ class Parts:
         if not self._started:
             self._started = True
             self.context.spawn(self.results.run(), name="results")
+            if self.executors is not None:
+                self.context.spawn(self.executors.prefetch(), name="images")
 
     async def close(self) -> None:
         """See ``Shared``."""
