@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -214,6 +213,7 @@ class Runner:
     url: str = ""
     reply: Reply = field(factory=Reply)
     requests: list = field(factory=list)
+    asked: asyncio.Event = field(factory=asyncio.Event)
     left: asyncio.Event = field(factory=asyncio.Event)
 
     def answers(self, value=None, **more):
@@ -223,6 +223,7 @@ class Runner:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         self.requests.append((request, raw))
+        self.asked.set()
         reply = self.reply
         headers = {"Content-Type": reply.content_type, **reply.headers}
         if reply.pieces is None and not (reply.cut or reply.hang):
@@ -392,7 +393,16 @@ ANSWERS = {
 ANSWERS["image-to-image"] = ANSWERS["upscale"] = ANSWERS["text-to-image"]
 
 
-@pytest.fixture(scope="session")
-def kit() -> SimpleNamespace:
+class Kit:
     """Everything above, for tests, which cannot import one another."""
-    return SimpleNamespace(**globals())
+
+    def __init__(self):
+        vars(self).update(globals())
+
+    def __repr__(self):
+        return "kit"
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()

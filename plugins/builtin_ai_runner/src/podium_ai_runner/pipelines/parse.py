@@ -85,6 +85,7 @@ class Parser:
                 raise BadInput(field.missing)
             if field.required:
                 values.setdefault(field.name, [] if field.kind is Kind.MESSAGES else "")
+        values = {one.name: values[one.name] for one in description.fields if one.name in values}
         units = count(description, values, measured)
         return AiRequest(description.name, values[description.model_field], values, units, part)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from podium_hookspecs import Chunk
+from podium_hookspecs import Chunk, PluginError
 
 from podium_ai_runner.pipelines.describe import LLM
-from podium_ai_runner.refusals import RunnerRefused, unusable
+from podium_ai_runner.refusals import unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -34,31 +34,38 @@ async def checked(
     What is no JSON is passed over, as the reference does.
 
     Raises:
-        RunnerRefused: the stream is none, or ends too soon; after a first event one was yielded
+        PluginError: the stream is none, or ends too soon; after a first event one was yielded
             that says so.
     """
     begun = False
-    reason = NO_EVENTS
-    async for chunk in chunks:
-        event = _decoded(chunk.data)
-        if event is None:
-            continue
-        line = _line(event)
-        if not _has_choice(event) or len(line) > MAX_LINE_BYTES:
-            reason = _error_of(event) or (TOO_LONG if _has_choice(event) else NO_CHOICES)
-            break
-        last = _finishes(event)
-        yield _event(line), last
-        if last:
-            return
-        begun, reason = True, NO_FINISH
-    refusal = unusable(LLM, 200, reason)
-    if begun:
-        yield failed(refusal, model), False
-    raise refusal
+    try:
+        async for chunk in chunks:
+            event = _decoded(chunk.data)
+            if event is None:
+                continue
+            line = _line(event)
+            _check(event, line)
+            last = _finishes(event)
+            yield _event(line), last
+            if last:
+                return
+            begun = True
+        raise unusable(LLM, 200, NO_FINISH if begun else NO_EVENTS)
+    except PluginError as error:
+        if begun:
+            yield failed(error, model), False
+        raise
 
 
-def failed(error: RunnerRefused, model: str) -> Chunk:
+def _check(event: dict[str, Any], line: bytes) -> None:
+    """Raise for an event that no gateway can take, with the engine's own reason if it has one."""
+    if not _has_choice(event):
+        raise unusable(LLM, 200, _error_of(event) or NO_CHOICES)
+    if len(line) > MAX_LINE_BYTES:
+        raise unusable(LLM, 200, TOO_LONG)
+
+
+def failed(error: PluginError, model: str) -> Chunk:
     """Return the event that says what went wrong."""
     said: dict[str, Any] = {
         "error": {"message": error.public},
