@@ -51,6 +51,7 @@ class Held:
         endpoint: What jobs are given.
         loading: It said so when it was last asked.
         suspect: A job left it in the middle: ask before the next one.
+        ended: Why it was given up.
     """
 
     spec: RunnerSpec
@@ -59,6 +60,7 @@ class Held:
     tally: Tally
     loading: bool = False
     suspect: bool = False
+    ended: Ended | None = None
 
 
 @define(eq=False)
@@ -150,13 +152,14 @@ class RunnerSlot:
                 if answer is not Answer.ERROR:
                     return None
                 ended = Ended("/health says ERROR")
-        self.replace(held, ended.reason)
-        return ended
+        self.replace(held, ended)
+        return held.ended or ended
 
-    def replace(self, held: Held, reason: str) -> None:
+    def replace(self, held: Held, ended: Ended) -> None:
         """End a runner that does not work; a pinned one is started again."""
         if self.held is held and self._step is None and not self.closed:
-            self._begin(self._lose(held, reason), self.pinned)
+            held.ended = ended
+            self._begin(self._lose(held, ended.reason), self.pinned)
 
     async def _await_step(self, step: asyncio.Task[None], key: Key) -> None:
         """Wait for a step; its failure is the caller's if it was for the caller's model."""
@@ -396,11 +399,11 @@ class RunnerSlot:
         if self.held is not held or self._step is not None:
             return  # a job was faster
         if ended is not None:
-            self.replace(held, ended.reason)
+            self.replace(held, ended)
             return
         verdict = held.tally.see(answer)
         if verdict is Verdict.BAD:
-            self.replace(held, f"LOADING for too long: {reason}" if held.loading else reason)
+            self.replace(held, Ended("LOADING for too long" if held.loading else reason))
         elif held.loading != (verdict is Verdict.LOADING):
             held.loading = verdict is Verdict.LOADING
             self._become_state(SlotState.LOADING if held.loading else SlotState.READY)
