@@ -224,7 +224,7 @@ class RunnerSlot:
     def info(self) -> RunnerInfo | None:
         """The runner that is ready now."""
         held = self.held
-        if held is None or held.loading or self._step is not None:
+        if held is None or held.loading:
             return None
         end = held.endpoint
         return RunnerInfo(end.version, end.warm, end.hardware)
