@@ -156,6 +156,7 @@ class OnChainBuilder:
             follower=follower,
             feed=feed,
             accounts=accounts,
+            on_poor=self._poor,
         )
         self._keep(node.watch_balances(), "balances")
         return node
@@ -358,6 +359,13 @@ class OnChainBuilder:
                 on_chain=own.service_uri or "none",
                 configured=configured,
             )
+
+    def _poor(self, role: str, balance: int) -> None:
+        self.log.warning(
+            "this account cannot pay for gas: winning tickets and rewards wait; send ETH to it",
+            role=role,
+            balance_wei=balance,
+        )
 
     def _alarm(self, alarm: bool) -> None:
         if alarm:

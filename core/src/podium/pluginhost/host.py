@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from podium_hookspecs import (
     Admission,
     AdmitRequest,
+    HttpPipeline,
     Mount,
     PendingAdmission,
     Pipeline,
@@ -23,7 +24,7 @@ from podium_hookspecs import (
 from podium.errors import ConfigInvalid, StartupError
 from podium.pluginhost.admissions import AdmissionCache
 from podium.pluginhost.call import Hooks, PluginFailure, attempt, attempt_async
-from podium.pluginhost.context import HostContext, NodeFacts
+from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
 from podium.pluginhost.discover import Discovered, discover
 from podium.pluginhost.load import Loaded, check_config, import_plugin, wanted
 from podium.pluginhost.status import PluginState, PluginStatus
@@ -47,6 +48,7 @@ class Services:
         metrics: Makes a plugin's metrics.
         on_event: Hears of plugins' states (``PluginChanged``).
         on_error: Told the plugin and the hook of each failed call.
+        workers: The way to the node's workers.
         environ: Where plugins' secrets may come from.
         monotonic: Returns monotonic seconds.
     """
@@ -56,6 +58,7 @@ class Services:
     metrics: Callable[[str], Metrics]
     on_event: Callable[[Event], None] = lambda _: None
     on_error: Callable[[str, str], None] = lambda _plugin, _hook: None
+    workers: WorkerDoor = field(factory=WorkerDoor)
     environ: Mapping[str, str] = field(default=os.environ, repr=False)
     monotonic: Callable[[], float] = time.monotonic
 
@@ -204,6 +207,7 @@ class PluginHost:
             log=services.log(name),
             metrics=services.metrics(name),
             on_task_failure=self.degrade,
+            workers=services.workers,
         )
         self._contexts.append(context)
         return context
@@ -240,7 +244,16 @@ class PluginHost:
                     names = f"{owners[part.key]} and {part.plugin}"
                     self.conflicts.append(f"the {what} {part.key} is claimed by {names}")
                 owners[part.key] = part.plugin
-        mounts = self._parts.get(Mount, [])
+        self._find_path_conflicts(reserved_paths)
+
+    def _find_path_conflicts(self, reserved_paths: Collection[str]) -> None:
+        """Find paths claimed twice; an HTTP pipeline claims the one of its name."""
+        served = [
+            _Part(part.plugin, f"/{part.key}", Mount(f"/{part.key}", _nothing))
+            for part in self._parts.get(Pipeline, ())
+            if isinstance(part.item, HttpPipeline)
+        ]
+        mounts = [*self._parts.get(Mount, []), *served]
         for index, part in enumerate(mounts):
             taken = [(path, "the core") for path in reserved_paths]
             taken += [
@@ -370,6 +383,10 @@ def _parts(name: str, kind: type[Any], results: Sequence[Any]) -> list[_Part]:
                 raise PluginError(f"gave {item!r}, which is no {kind.__name__}")
             parts.append(_Part(name, item.path if kind is Mount else item.name, item))
     return parts
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Stand for an application where only its path counts."""
 
 
 def _overlap(one: str, other: str) -> bool:

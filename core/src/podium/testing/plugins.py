@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
-from podium_hookspecs import Event, hookimpl
+from podium_hookspecs import Event, PluginError, hookimpl
 
 from podium.model import PROTOCOL_VERSION
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from podium_hookspecs import Log, Metrics
+    from podium_hookspecs import Log, Metrics, Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,6 +122,8 @@ class RecordingContext:
     metrics: Metrics = field(factory=RecordingMetrics)
     state: Any = None
     tasks: list[asyncio.Task[None]] = field(factory=list)
+    workers: dict[str, Worker] = field(factory=dict)
+    changes: int = 0
 
     async def run_blocking(
         self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -132,6 +134,27 @@ class RecordingContext:
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run a background task; it is in ``tasks``."""
         self.tasks.append(asyncio.get_running_loop().create_task(coroutine, name=name))
+
+    async def add_worker(self, worker: Worker) -> None:
+        """Recover and start a worker; it is in ``workers``."""
+        if worker.name in self.workers:
+            raise PluginError(f"a worker named {worker.name} is there already")
+        self.workers[worker.name] = worker
+        await worker.recover()
+        await worker.start()
+
+    async def remove_worker(self, name: str, *, drain_s: float = 0.0) -> bool:
+        """Close a worker that was added."""
+        del drain_s
+        worker = self.workers.pop(name, None)
+        if worker is None:
+            return False
+        await worker.close()
+        return True
+
+    def changed(self) -> None:
+        """Count that something else is to be advertised, in ``changes``."""
+        self.changes += 1
 
 
 @define(eq=False)
