@@ -260,7 +260,7 @@ async def test_operators_warm_and_evict(kit, in_docker, mine, context):
     await made.evict(worker.name)
     assert mine() == []
     assert made.status()[0].state.value == "empty"
-    assert context.metrics.values["runner_slots", (("state", "empty"),)] == 1
+    assert context.metrics.values["runner_slots", (("device", "cpu"), ("state", "empty"))] == 1
     task = asyncio.create_task(kit.run(worker, "slow:1", model="a"))
     await kit.until(lambda: made.status()[0].state.value == "busy")
     with pytest.raises(Busy):

@@ -17,7 +17,7 @@ from podium_hookspecs import Busy, WorkerLost
 
 from podium_ai_runner.executors.backoff import Backoff
 from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
-from podium_ai_runner.executors.probe import UNKNOWN_VERSION, Answer, Probe, ProbeFailed
+from podium_ai_runner.executors.probe import UNKNOWN_VERSION, Answer, Probe, ProbeFailed, ProbeSlow
 from podium_ai_runner.executors.tally import Tally, Verdict
 from podium_ai_runner.executors.values import (
     NO_CAPACITY,
@@ -389,21 +389,26 @@ class RunnerSlot:
         if (held := self.held) is None or self._step is not None:
             return
         ended = await held.runner.ended()
-        answer = None
-        reason = "/health says ERROR"
+        answer, reason = None, ""
         if ended is None:
             try:
                 answer = await self._health(held.runner, held.spec)
             except ProbeFailed as error:
+                if isinstance(error, ProbeSlow) and self.jobs:
+                    return  # it is at work; the job has a time limit of its own
                 reason = str(error)
-        if self.held is not held or self._step is not None:
-            return  # a job was faster
+        if self.held is held and self._step is None:  # else a job was faster
+            self._judge(held, ended, answer, reason)
+
+    def _judge(self, held: Held, ended: Ended | None, answer: Answer | None, reason: str) -> None:
+        """Act on a look at the runner: ``reason`` says why there is no answer."""
         if ended is not None:
             self.replace(held, ended)
             return
         verdict = held.tally.see(answer)
         if verdict is Verdict.BAD:
-            self.replace(held, Ended("LOADING for too long" if held.loading else reason))
+            says = reason or f"/health says {answer.value if answer else None}"
+            self.replace(held, Ended(f"{says} for too long" if held.loading else says))
         elif held.loading != (verdict is Verdict.LOADING):
             held.loading = verdict is Verdict.LOADING
             self._become_state(SlotState.LOADING if held.loading else SlotState.READY)
