@@ -21,7 +21,7 @@ from podium_hookspecs import (
 )
 
 from podium_ai_runner.executors.launcher import ExecutorDown
-from podium_ai_runner.executors.values import NO_CAPACITY, Key, SlotState
+from podium_ai_runner.executors.values import NO_CAPACITY, Ended, Key, SlotState
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from podium_hookspecs import Job, Output, Requirements, Resources
 
     from podium_ai_runner.executors.slot import Held, RunnerSlot
-    from podium_ai_runner.executors.values import Ended, Endpoint, RunnerInfo, RunnerSpec
+    from podium_ai_runner.executors.values import Endpoint, RunnerInfo, RunnerSpec
 
     Call = Callable[[Endpoint, Job], AsyncGenerator[Output, None]]
     """Hands a job to a runner's API and yields what comes back; closing it ends the request."""
@@ -183,7 +183,7 @@ class RunnerWorker(Worker):
             clean = True
         except JobTimeout:
             # It is still at it, and would keep the next job waiting.
-            self.slot.replace(held, "a job took longer than it may")
+            self.slot.replace(held, Ended("a job took longer than it may"))
             raise
         except WorkerLost as error:
             async with run.bounded():

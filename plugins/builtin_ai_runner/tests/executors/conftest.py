@@ -2,8 +2,15 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
+import os
+import re
+import shutil
+import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +19,7 @@ from attrs import define, evolve, field
 from podium.testing.plugins import RecordingContext
 from podium_ai_runner.executors.manager import Executors
 from podium_ai_runner.executors.settings import ExecutorSettings, ModelEntry
-from podium_ai_runner.executors.values import Key, Timings
+from podium_ai_runner.executors.values import Key, Limits, Timings
 from podium_hookspecs import (
     BadInput,
     Chunk,
@@ -26,6 +33,8 @@ from podium_hookspecs import (
 
 FAKE = Path(__file__).with_name("fake_runner.py")
 CAPABILITIES = {"text-to-image": 27, "llm": 33, "image-to-text": 34}
+SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter"}
+RECIPE = "1"
 MAX_REPLY_BYTES = 4 * 2**20
 QUICK = Timings(
     watch_s=0.3,
@@ -128,6 +137,105 @@ async def until(condition, timeout_s=20.0):
     return found
 
 
+def test_image():
+    """Return the name of an image with Python and the fake runner; made in seconds, kept.
+
+    It holds this machine's Python, its libraries and nothing else: no registry is needed.
+    """
+    python = Path(sys.executable).resolve()
+    stdlib = Path(os.__file__).resolve().parent
+    mark = hashlib.sha256(FAKE.read_bytes() + sys.version.encode() + RECIPE.encode())
+    name = f"podium/test-runner:{mark.hexdigest()[:12]}"
+    if docker("image", "inspect", name, check=False).returncode != 0:
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                for path in {python, *libraries(python), *modules(stdlib)}:
+                    tar.add(path.resolve(), str(path), recursive=False)
+                tar.add(FAKE, "/fake_runner.py")
+                for folder in ("/tmp", "/etc", "/models"):
+                    tar.addfile(folder_of(folder))
+            file.seek(0)
+            entry = f"ENTRYPOINT {json.dumps([str(python), '-S', '/fake_runner.py'])}"
+            docker("import", "-c", entry, "-", name, stdin=file)
+    return name
+
+
+test_image.__test__ = False
+
+
+def libraries(program):
+    """Return what a program is linked with, its loader included."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return {Path(path) for path in re.findall(r"(/\S+) \(0x", listed)}
+
+
+def modules(stdlib):
+    """Return the standard library's files, and what they are linked with."""
+    for path in stdlib.rglob("*"):
+        if path.is_file() and not SKIPPED & set(path.parts) and path.suffix in (".py", ".so"):
+            yield path
+            if path.suffix == ".so" and path.name.startswith(("_socket", "select", "math")):
+                yield from libraries(path)
+
+
+def folder_of(name):
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o1777
+    return info
+
+
+def docker(*command, check=True, host="", **more):
+    """Run the engine's own command line."""
+    where = ["--host", host] if host else []
+    done = subprocess.run(
+        ["docker", *where, *command],
+        **{"stdin": subprocess.DEVNULL, **more},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def containers(*labels, host=""):
+    """Return the ids of the containers with these labels."""
+    filters = [word for label in labels for word in ("--filter", f"label={label}")]
+    listed = docker("ps", "--all", "--quiet", "--no-trunc", *filters, host=host).stdout
+    return listed.split()
+
+
+@pytest.fixture(scope="session")
+def image():
+    """The image of the fake runner, in a real engine."""
+    if shutil.which("docker") is None or docker("version", check=False).returncode:
+        pytest.skip("no Docker engine answers")
+    return test_image()
+
+
+@pytest.fixture
+async def in_docker(image, executors, context):
+    """Make executors of containers: ``await in_docker(*entries, **settings)``."""
+
+    async def make(*entries, **more):
+        given = {"limits": LIMITS, **more, "base": DOCKER_SETTINGS}
+        images = [e if e.image else evolve(e, image=image) for e in entries]
+        return await executors(*images, **given)
+
+    return make
+
+
+@pytest.fixture
+def mine(context):
+    """Return the containers of the node under test."""
+
+    def listed(host=""):
+        mark = (context.state_dir / "creator").read_text()
+        return containers(f"creator_id={mark}", host=host)
+
+    return listed
+
+
 PROCESS_SETTINGS = ExecutorSettings(
     gpus=("none",),
     command=(sys.executable, "-S", str(FAKE)),
@@ -138,6 +246,10 @@ PROCESS_SETTINGS = ExecutorSettings(
     timings=QUICK,
     external_timings=QUICK,
 )
+
+
+LIMITS = Limits(memory_mb=128, pids=64)
+DOCKER_SETTINGS = evolve(PROCESS_SETTINGS, command=(), engine="", pull=False)
 
 
 @pytest.fixture

@@ -148,6 +148,8 @@ def serve(connection):
                 '{"id":"GPU-1","name":"Fake","memory_total":8,"memory_free":4,"major":9,"minor":0}'
             )
             reply(connection, '{"gpu_info":{"0":%s}}' % gpu)
+        elif path == "/v1/models":
+            reply(connection, '{"object":"list","data":[]}')
         elif path == "/inspect":
             inspect(connection)
         elif path == "/" + PIPELINE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Guard:
     socket: str = ""
     label: str = ""
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _groups: set[int] = field(factory=set, init=False)
+    _starting: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
     @property
     def _log(self) -> Log:
@@ -38,12 +41,15 @@ class Guard:
 
     async def begin(self) -> None:
         """Start the reaper unless it runs; without one the next start tidies up."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        try:
-            self._process = await self.context.run_blocking(self._popen)
-        except OSError as error:
-            self._log.warning("no reaper", reason=str(error))
+        async with self._starting:  # a second one, dropped, would take the first one's runners
+            if self._process is not None and self._process.poll() is None:
+                return
+            try:
+                self._process = await self.context.run_blocking(self._popen)
+            except OSError as error:
+                self._log.warning("no reaper", reason=str(error))
+            for group in self._groups:
+                self._write(f"+{group}\n")
 
     def _popen(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -57,10 +63,12 @@ class Guard:
 
     def mind(self, group: int) -> None:
         """Have a process group ended with the node."""
+        self._groups.add(group)
         self._write(f"+{group}\n")
 
     def forget(self, group: int) -> None:
         """A process group is gone."""
+        self._groups.discard(group)
         self._write(f"-{group}\n")
 
     async def close(self, *, clean: bool) -> None:

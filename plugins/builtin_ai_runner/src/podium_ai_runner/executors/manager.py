@@ -175,7 +175,7 @@ class Executors:
         )
 
     def _changed(self) -> None:
-        self._telemetry.states(status.state for status in self.status())
+        self._telemetry.states(self.status())
         self._context.changed()
 
     async def _closed_one(self) -> None:

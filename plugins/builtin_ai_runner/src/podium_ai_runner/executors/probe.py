@@ -37,6 +37,10 @@ class ProbeFailed(Exception):
     """A runner gave no usable answer; the text says why, for the operator."""
 
 
+class ProbeSlow(ProbeFailed):
+    """It gave none in time: one that is at work may have none to spare."""
+
+
 @define(eq=False)
 class Probe:
     """Asks runners, each question within ``timeout_s`` and each answer at most 64 KiB.
@@ -97,7 +101,7 @@ class Probe:
                 reply = json.loads(await read_at_most(response, MAX_REPLY_BYTES))
         except TimeoutError:
             msg = f"/{path} does not answer within {self.timeout_s:g} s"
-            raise ProbeFailed(msg) from None
+            raise ProbeSlow(msg) from None
         except aiohttp.ClientError as error:
             msg = f"/{path} cannot be asked: {type(error).__name__}: {error}"
             raise ProbeFailed(msg) from error

@@ -265,6 +265,7 @@ def _environment(spec: RunnerSpec, port: int) -> dict[str, str]:
     told = {
         "HOST": LOOPBACK,
         "PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": spec.gpu,
         **({"MODEL_DIR": spec.models_dir} if spec.models_dir else {}),
     }

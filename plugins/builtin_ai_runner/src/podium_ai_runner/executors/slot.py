@@ -17,7 +17,7 @@ from podium_hookspecs import Busy, WorkerLost
 
 from podium_ai_runner.executors.backoff import Backoff
 from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
-from podium_ai_runner.executors.probe import UNKNOWN_VERSION, Answer, Probe, ProbeFailed
+from podium_ai_runner.executors.probe import UNKNOWN_VERSION, Answer, Probe, ProbeFailed, ProbeSlow
 from podium_ai_runner.executors.tally import Tally, Verdict
 from podium_ai_runner.executors.values import (
     NO_CAPACITY,
@@ -51,6 +51,7 @@ class Held:
         endpoint: What jobs are given.
         loading: It said so when it was last asked.
         suspect: A job left it in the middle: ask before the next one.
+        ended: Why it was given up.
     """
 
     spec: RunnerSpec
@@ -59,6 +60,7 @@ class Held:
     tally: Tally
     loading: bool = False
     suspect: bool = False
+    ended: Ended | None = None
 
 
 @define(eq=False)
@@ -150,13 +152,14 @@ class RunnerSlot:
                 if answer is not Answer.ERROR:
                     return None
                 ended = Ended("/health says ERROR")
-        self.replace(held, ended.reason)
-        return ended
+        self.replace(held, ended)
+        return held.ended or ended
 
-    def replace(self, held: Held, reason: str) -> None:
+    def replace(self, held: Held, ended: Ended) -> None:
         """End a runner that does not work; a pinned one is started again."""
         if self.held is held and self._step is None and not self.closed:
-            self._begin(self._lose(held, reason), self.pinned)
+            held.ended = ended
+            self._begin(self._lose(held, ended.reason), self.pinned)
 
     async def _await_step(self, step: asyncio.Task[None], key: Key) -> None:
         """Wait for a step; its failure is the caller's if it was for the caller's model."""
@@ -221,7 +224,7 @@ class RunnerSlot:
     def info(self) -> RunnerInfo | None:
         """The runner that is ready now."""
         held = self.held
-        if held is None or held.loading or self._step is not None:
+        if held is None or held.loading:
             return None
         end = held.endpoint
         return RunnerInfo(end.version, end.warm, end.hardware)
@@ -386,21 +389,26 @@ class RunnerSlot:
         if (held := self.held) is None or self._step is not None:
             return
         ended = await held.runner.ended()
-        answer = None
-        reason = "/health says ERROR"
+        answer, reason = None, ""
         if ended is None:
             try:
                 answer = await self._health(held.runner, held.spec)
             except ProbeFailed as error:
+                if isinstance(error, ProbeSlow) and self.jobs:
+                    return  # it is at work; the job has a time limit of its own
                 reason = str(error)
-        if self.held is not held or self._step is not None:
-            return  # a job was faster
+        if self.held is held and self._step is None:  # else a job was faster
+            self._judge(held, ended, answer, reason)
+
+    def _judge(self, held: Held, ended: Ended | None, answer: Answer | None, reason: str) -> None:
+        """Act on a look at the runner: ``reason`` says why there is no answer."""
         if ended is not None:
-            self.replace(held, ended.reason)
+            self.replace(held, ended)
             return
         verdict = held.tally.see(answer)
         if verdict is Verdict.BAD:
-            self.replace(held, f"LOADING for too long: {reason}" if held.loading else reason)
+            says = reason or f"/health says {answer.value if answer else None}"
+            self.replace(held, Ended(f"{says} for too long" if held.loading else says))
         elif held.loading != (verdict is Verdict.LOADING):
             held.loading = verdict is Verdict.LOADING
             self._become_state(SlotState.LOADING if held.loading else SlotState.READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from podium_hookspecs import Log, Metrics
 
-    from podium_ai_runner.executors.values import Key, Progress
+    from podium_ai_runner.executors.values import Key, Progress, SlotStatus
 
 START_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600)
 LABELS = ("pipeline", "model_name")
@@ -51,7 +52,9 @@ class Telemetry:
         made._seconds = metrics.histogram(
             "runner_start_seconds", "From the decision to start to ready", START_BUCKETS_S, LABELS
         )
-        made._states = metrics.gauge("runner_slots", "Slots by what they are doing", ("state",))
+        made._states = metrics.gauge(
+            "runner_slots", "Slots by what they are doing", ("device", "state")
+        )
         return made
 
     def starting(self, slot: str, key: Key, what: str) -> None:
@@ -123,11 +126,12 @@ class Telemetry:
         else:
             self.log.info("image pulled", image=image)
 
-    def states(self, states: Iterable[SlotState]) -> None:
-        """Set the gauge to what all slots are doing now."""
-        now = list(states)
-        for state in SlotState:
-            self._states(now.count(state), state=state.value)
+    def states(self, slots: Iterable[SlotStatus]) -> None:
+        """Set the gauges to what all slots are doing now, device by device."""
+        now = Counter((slot.device, slot.state) for slot in slots)
+        for device in {device for device, _ in now}:
+            for state in SlotState:
+                self._states(now[device, state], device=device, state=state.value)
 
 
 def _labels(key: Key) -> dict[str, str]:

@@ -65,7 +65,8 @@ class Limits:
     """What a runner may take of the machine; 0 is no limit.
 
     Attributes:
-        memory_mb: Memory with swap, MiB.
+        memory_mb: Memory with swap, MiB; 0 leaves a container nine tenths of the machine's. For a
+            process it bounds the address space, which GPU libraries take far more of.
         pids: Processes and threads (containers only).
         cpus: Processors' worth of time (containers only).
         shm_mb: Shared memory, MiB; 0 is the engine's own default (containers only).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def _needs_home(spec: RunnerSpec) -> bool:
 def _limits(spec: RunnerSpec) -> dict[str, Any]:
     limits = spec.limits
     told: dict[str, Any] = {}
-    if limits.memory_mb:
-        told["Memory"] = told["MemorySwap"] = limits.memory_mb << 20
+    memory_bytes = limits.memory_mb << 20 or machine_memory_bytes() * 9 // 10
+    if memory_bytes:
+        told["Memory"] = told["MemorySwap"] = memory_bytes
     if limits.pids:
         told["PidsLimit"] = limits.pids
     if limits.cpus:
@@ -70,6 +72,14 @@ def _limits(spec: RunnerSpec) -> dict[str, Any]:
         request = {"Driver": "", "DeviceIDs": [spec.gpu], "Capabilities": [["gpu"]]}
         told["DeviceRequests"] = [request]
     return told
+
+
+def machine_memory_bytes() -> int:
+    """Return how much memory this machine has; 0 when it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def _powers(spec: RunnerSpec) -> dict[str, Any]:

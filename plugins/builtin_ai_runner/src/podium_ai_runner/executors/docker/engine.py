@@ -117,10 +117,7 @@ class Engine:
             data = await _read(response)
             if response.content_type != "application/json" or not data:
                 return None
-            try:
-                return json.loads(data)
-            except (ValueError, RecursionError) as error:
-                raise self._down("answers nonsense") from error
+            return self._parsed(data)
 
     async def read(self, path: str, *, query: Mapping[str, str], timeout_s: float) -> bytes:
         """Fetch bytes; the engine is trusted to bound them by the query, up to 16 MiB.
@@ -157,7 +154,7 @@ class Engine:
                 if not line:
                     return
                 if line.strip():
-                    yield json.loads(line)
+                    yield self._parsed(line)
 
     async def close(self) -> None:
         """Let go of its connections; safe to call twice."""
@@ -217,6 +214,12 @@ class Engine:
                 connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=self.tls or True)
             self._session = aiohttp.ClientSession(connector=connector, read_bufsize=MAX_LINE_BYTES)
         return self._session
+
+    def _parsed(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self._down("answers nonsense") from error
 
     def _down(self, what: str) -> ExecutorDown:
         return ExecutorDown(f"the container engine at {self.address} {what}")

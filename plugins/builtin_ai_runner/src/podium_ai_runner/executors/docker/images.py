@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -109,14 +110,17 @@ class Images:
         name, tag = split(image)
         query = {"fromImage": name, "tag": tag} if tag else {"fromImage": name}
         layers: dict[str, Progress] = {}
+        report = self._engine.follow(
+            "POST", "/images/create", query=query, silence_s=PULL_SILENCE_S
+        )
         try:
-            async for line in self._engine.follow(
-                "POST", "/images/create", query=query, silence_s=PULL_SILENCE_S
-            ):
-                if isinstance(line, dict) and "error" in line:
-                    raise StartFailed(f"the image {image} cannot be pulled: {line['error']}")
-                if _take_in(layers, line):
-                    self._say(image, layers)
+            async with contextlib.aclosing(report) as lines:
+                async for line in lines:
+                    if isinstance(line, dict) and "error" in line:
+                        msg = f"the image {image} cannot be pulled: {line['error']}"
+                        raise StartFailed(msg)
+                    if _take_in(layers, line):
+                        self._say(image, layers)
         except EngineRefused as error:
             raise StartFailed(f"the image {image} cannot be pulled: {error}") from error
 
