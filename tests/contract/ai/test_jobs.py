@@ -40,7 +40,7 @@ def url_view(kit, node, url):
             "h264",
             64,
             64,
-            5,
+            8,
         )
     return {"kind": "hosted", "type": path.rpartition(".")[2]}
 
