@@ -83,6 +83,7 @@ class RecordedRunner:
     _stop: asyncio.Event | None = None
 
     def start(self):
+        self.gate.set()
         thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         thread.start()
         assert self._ready.wait(READY_TIMEOUT_S)
@@ -241,6 +242,16 @@ class AiNode:
                 return self
             deadline.wait(0.02)
         raise AssertionError("the models are not up")
+
+    def wait_until_free(self, kit, capability, model):
+        """Wait until a model has a free slot; return how many."""
+        pause = threading.Event()
+        for _ in range(int(READY_TIMEOUT_S / 0.02)):
+            found = self.discover(kit).capabilities.constraints.PerCapability[capability]
+            if found.models[model].capacity:
+                return found.models[model].capacity
+            pause.wait(0.02)
+        raise AssertionError(f"{model} has no free slot")
 
 
 @pytest.fixture(scope="session")
