@@ -232,17 +232,6 @@ class AiNode:
             answer = client.request("POST", path, headers, kit.framed(request))
         return kit.unframed(pb.OrchestratorInfo, answer.body)
 
-    def wait_until_all_are_up(self, kit):
-        """Wait for every model: runners are looked at in the background."""
-        wanted = len(models(0))
-        deadline = threading.Event()
-        for _ in range(int(READY_TIMEOUT_S / 0.02)):
-            found = self.discover(kit).capabilities.constraints.PerCapability
-            if sum(len(entry.models) for entry in found.values()) == wanted:
-                return self
-            deadline.wait(0.02)
-        raise AssertionError("the models are not up")
-
     def wait_until_free(self, kit, capability, model):
         """Wait until a model has a free slot; return how many."""
         pause = threading.Event()
@@ -252,6 +241,17 @@ class AiNode:
                 return found.models[model].capacity
             pause.wait(0.02)
         raise AssertionError(f"{model} has no free slot")
+
+
+def wait_for_models(node, wanted):
+    """Wait until so many models are offered, whoever asks."""
+    pause, service = threading.Event(), node.app.node.service
+    for _ in range(int(READY_TIMEOUT_S / 0.02)):
+        models = node.app.call(lambda: service.capabilities.models)
+        if sum(map(len, models.values())) == wanted:
+            return
+        pause.wait(0.02)
+    raise AssertionError("the models are not up")
 
 
 @pytest.fixture(scope="session")
@@ -296,8 +296,10 @@ def start_ai(kit, tmp_path_factory, recorded_runner):
 
 
 @pytest.fixture(scope="module")
-def ai_node(kit, start_ai):
-    return start_ai().wait_until_all_are_up(kit)
+def ai_node(start_ai):
+    node = start_ai()
+    wait_for_models(node, len(models(0)))
+    return node
 
 
 def credentials(header, token):
