@@ -258,13 +258,19 @@ def test_a_case_of_the_client_of_its_own(kit, ai_kit, payer, tally, number):
     tally.judge(("own-client", number), found, *([standing] if standing else ()), remade=REMADE)
 
 
+@pytest.fixture(scope="module")
+def paid_before(ai_kit, payer):
+    """The payment that the first refusal replays."""
+    case = REFUSALS[0]
+    paid = {**case, "payment": {**case["payment"], "tickets": 2, "nonces": [1, 2]}}
+    assert payer("gateway", 33, "acme/llm").send(ai_kit, paid).status == 200
+
+
 @pytest.mark.parametrize("number", range(len(REFUSALS)), ids=[case["case"] for case in REFUSALS])
+@pytest.mark.usefixtures("paid_before")
 def test_a_refusal_on_chain(kit, ai_kit, payer, tally, number):
     case = REFUSALS[number]
     who = payer("gateway", 33, "acme/llm")
-    if number == 0:
-        paid = {**case, "payment": {**case["payment"], "tickets": 2, "nonces": [1, 2]}}
-        assert who.send(ai_kit, paid).status == 200, "the payment that is replayed"
     who.set_balance(Fraction(PLENTY))
     answer = who.send(ai_kit, case)
     response = case["response"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
-from podium_hookspecs import BadInput, JobFailed, PluginError, Price
+from podium_hookspecs import BadInput, JobFailed, Price
 
 from podium_ai_runner.client import Engine, Limits, RunnerClient
 from podium_ai_runner.hosting import Results
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from podium_ai_runner.pipelines.request import FilePart
 
 MIB = 2**20
-WEI = {"wei": 1, "eth": 10**18}
 PROBE_TIMEOUT_S = 10.0
 
 
@@ -119,6 +118,7 @@ def state_of(config: AiConfig, context: PluginContext) -> State:
 
     Raises:
         ConfigError: the section cannot work.
+        PluginError: a price is in a currency that the node has no feed for.
     """
     if context.state is None:
         context.state = _make(config, context)
@@ -145,17 +145,4 @@ def _make(config: AiConfig, context: PluginContext) -> State:
         for one in PIPELINES
     )
     currencies = {rate.currency for rate in catalog.rates.values()}
-    return State(
-        catalog, parts, pipelines, {name: _conversion(name, context) for name in currencies}
-    )
-
-
-def _conversion(currency: str, context: PluginContext) -> Callable[[Fraction], Fraction]:
-    """Return what converts a currency; those with a feed are the node's business."""
-    if currency in WEI:
-        return lambda amount: amount * WEI[currency]
-    ask = getattr(context, "currency", None)
-    if ask is None:
-        raise PluginError(f"plugins.ai: there is no price feed for {currency.upper()}")
-    found: Callable[[Fraction], Fraction] = ask(currency)
-    return found
+    return State(catalog, parts, pipelines, {name: context.currency(name) for name in currencies})
