@@ -38,14 +38,16 @@ class Parts:
         context: The plugin's.
         client: Calls runners.
         results: Hosts videos.
-        children: Read and make media.
+        probes: Children that measure audio.
+        encoders: Children that make videos; these take longer.
         executors: Where models run; None before the hook that makes them.
     """
 
     context: PluginContext
     client: RunnerClient
     results: Results
-    children: Children
+    probes: Children = field(factory=Children)
+    encoders: Children = field(factory=Children)
     executors: Executors | None = None
     _started: bool = False
 
@@ -73,7 +75,7 @@ class Parts:
             raise BadInput("a body that is no file", public=NO_DURATION) from error
         facts = {"descriptor": descriptor, "offset": part.offset, "size_bytes": part.size_bytes}
         try:
-            said = await self.children.run("duration", facts, [descriptor], PROBE_TIMEOUT_S)
+            said = await self.probes.run("duration", facts, [descriptor], PROBE_TIMEOUT_S)
         except JobFailed as error:
             raise BadInput(str(error), public=NO_DURATION) from error
         seconds = int(said["duration_ms"]) // 1000
@@ -137,8 +139,8 @@ def _make(config: AiConfig, context: PluginContext) -> State:
     results = Results(
         context.state_dir / "results", context.service_uri, config.max_results_mb * MIB
     )
-    parts = Parts(context, RunnerClient(limits, engines), results, Children())
-    videos = VideoMaker(parts.children, results)
+    parts = Parts(context, RunnerClient(limits, engines), results)
+    videos = VideoMaker(parts.encoders, results)
     settings = Settings(config.queue_timeout_s, config.job_timeout_s)
     pipelines = tuple(
         AiPipeline(one, Parser(one, parts.duration, context.run_blocking), videos, settings, parts)
