@@ -58,7 +58,12 @@ def test_plugins_work_without_core(install, tmp_path):
         "    print(point.name, point.load().podium_config_class().__name__)"
     )
     loaded = run(python, "-W", "error", "-c", code, cwd=tmp_path)
-    for expected in ("ai AiConfig", "transcode TranscodeConfig", "price-fixed FixedConfig", "auth-webhook "):
+    for expected in (
+        "ai AiConfig",
+        "transcode TranscodeConfig",
+        "price-fixed FixedConfig",
+        "auth-webhook ",
+    ):
         assert expected in loaded
 
 

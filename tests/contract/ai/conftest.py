@@ -135,7 +135,9 @@ class RecordedRunner:
             status=reply.status, headers={"Content-Type": reply.content_type}
         )
         await response.prepare(request)
-        for piece in reply.pieces:
+        for number, piece in enumerate(reply.pieces):
+            if number and mode and mode[1] == b"gated":
+                await asyncio.to_thread(self.gate.wait, READY_TIMEOUT_S)
             await response.write(piece)
         return response
 

@@ -137,7 +137,7 @@ class RunnerClient:
             headers["Authorization"] = f"Bearer {endpoint.token.reveal}"
         try:
             return await self._opened().post(
-                url, data=upload.pieces(), headers=headers, allow_redirects=False
+                url, data=upload.data(), headers=headers, allow_redirects=False
             )
         except aiohttp.ClientConnectorError as error:
             host = f"{error.host}:{error.port}"
