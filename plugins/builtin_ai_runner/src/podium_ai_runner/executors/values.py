@@ -166,6 +166,7 @@ class Timings:
         retry_first_s: From a failed start to the next try; doubles with each failure.
         retry_most_s: Longest such wait.
         stop_s: For a runner to end by itself once told to.
+        lasting_s: A runner that lives so long started well; an earlier end counts as a failure.
     """
 
     watch_s: float = 5.0
@@ -176,6 +177,7 @@ class Timings:
     retry_first_s: float = 2.0
     retry_most_s: float = 120.0
     stop_s: float = 8.0
+    lasting_s: float = 60.0
 
 
 @frozen
