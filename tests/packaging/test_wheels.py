@@ -27,7 +27,7 @@ def run(*command, cwd=None):
 def wheels(tmp_path_factory):
     """Build each distribution's wheel with the pinned backend; return the folder."""
     out = tmp_path_factory.mktemp("wheels")
-    for member in ("hookspecs", "core", "plugins/builtin_transcode"):
+    for member in ("hookspecs", "core", "plugins/builtin_transcode", "plugins/builtin_ai_runner"):
         run(UV, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable,
             "--out-dir", out, ROOT / member)  # fmt: skip
     return out

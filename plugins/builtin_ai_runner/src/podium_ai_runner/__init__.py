@@ -1,1 +1,1 @@
-"""AI pipelines of the network, run by ai-runner containers, local processes or HTTP services."""
+"""Podium's AI pipelines and the places where their models run."""
