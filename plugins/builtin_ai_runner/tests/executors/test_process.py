@@ -86,6 +86,14 @@ async def test_a_job_that_takes_too_long_costs_the_runner(kit, executors):
     assert (await kit.run(worker))["pid"] != first["pid"]
 
 
+async def test_a_runner_that_comes_too_late_is_as_good_as_none(kit, executors):
+    (worker,) = (await executors(kit.entry(environment={"FAKE_START_S": "1"}))).workers
+    with pytest.raises(JobTimeout) as late:
+        await kit.run(worker, timeout_s=0.3)
+    assert late.value.public == "insufficient capacity"
+    assert (await kit.run(worker))["model"] == "a"  # what had begun was of use
+
+
 async def test_a_cancelled_job_ends_at_once_and_keeps_the_runner(kit, executors):
     (worker,) = (await executors(kit.entry())).workers
     first = await kit.run(worker)

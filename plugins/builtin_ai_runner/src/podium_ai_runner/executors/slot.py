@@ -344,7 +344,7 @@ class RunnerSlot:
                 if answer is Answer.ERROR:
                     raise StartFailed(last)
                 if self.state is not SlotState.LOADING:
-                    limit_s = clock.time() + self.timings.loading_s
+                    limit_s = clock.time() + spec.start_timeout_s  # it lives: the time is anew
                     self._become_state(SlotState.LOADING)
             if (ended := await runner.ended()) is not None:
                 raise StartFailed(_with_last_words(ended.reason, await runner.logs()))

@@ -121,7 +121,7 @@ class RunnerSpec:
         device: Where it runs; a device of id ``cpu`` asks for no GPU.
         limits: What it may take.
         hardening: What it may not do.
-        start_timeout_s: From its start to its first good answer.
+        start_timeout_s: From its start to its first answer, and from LOADING to a good one.
     """
 
     key: Key
@@ -161,7 +161,7 @@ class Timings:
         watch_s: Between two looks at a runner's health.
         poll_s: Between two looks at one that starts.
         probe_s: For one answer of ``/health`` and the like.
-        loading_s: How long a runner may say LOADING until it counts as failing.
+        loading_s: How long one that was ready may say LOADING until it counts as failing.
         failures: Bad looks in a row until a runner is replaced.
         retry_first_s: From a failed start to the next try; doubles with each failure.
         retry_most_s: Longest such wait.
