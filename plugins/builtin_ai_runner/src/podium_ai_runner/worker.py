@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 from podium_hookspecs import (
+    BadInput,
     Busy,
     Hardware,
     Health,
     JobFailed,
     JobTimeout,
-    PluginError,
     Unsupported,
     Worker,
     WorkerLost,
@@ -75,8 +75,7 @@ class Run:
         except TimeoutError:
             if self.cancelled:
                 raise JobFailed(CANCELLED) from None
-            msg = "the job took longer than it may"
-            raise JobTimeout(msg) from None
+            raise JobTimeout("the job took longer than it may") from None
         finally:
             self.waits = None
 
@@ -160,14 +159,23 @@ class RunnerWorker(Worker):
         self._runs[job.id] = run
         self.slot.jobs += 1
         try:
-            async with run.bounded():
-                held = await self.slot.acquire(_key(job, self.slot))
+            held = await self._acquire(run, job)
             async with contextlib.aclosing(self._converse(held, run, job)) as outputs:
                 async for output in outputs:
                     yield output
         finally:
             del self._runs[job.id]
             self.slot.jobs -= 1
+
+    async def _acquire(self, run: Run, job: Job) -> Held:
+        """Wait for the job's runner; one that comes too late is as good as none."""
+        key = _key(job, self.slot)
+        try:
+            async with run.bounded():
+                return await self.slot.acquire(key)
+        except JobTimeout as error:
+            msg = f"the runner of {key} was not ready in the job's time"
+            raise JobTimeout(msg, public=NO_CAPACITY) from error
 
     async def _converse(self, held: Held, run: Run, job: Job) -> AsyncGenerator[Output, None]:
         """Call the runner; afterwards, see to a runner that did not answer as it should."""
@@ -190,8 +198,8 @@ class RunnerWorker(Worker):
                 ended = await self.slot.examine(held)
             clean = True
             raise _explained(error, held, ended) from error
-        except PluginError:
-            clean = not run.cancelled
+        except BadInput:
+            clean = True
             raise
         finally:
             held.suspect = held.suspect or not clean

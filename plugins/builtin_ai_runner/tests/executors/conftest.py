@@ -252,7 +252,7 @@ LIMITS = Limits(memory_mb=128, pids=64)
 DOCKER_SETTINGS = evolve(PROCESS_SETTINGS, command=(), engine="", pull=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kit():
     """Give this module's helpers: test files are no package, and import nothing of each other."""
     return sys.modules[__name__]

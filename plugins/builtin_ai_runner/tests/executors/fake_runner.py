@@ -20,6 +20,12 @@ STARTED = time.monotonic()
 STATE = {"health": os.environ.get("FAKE_HEALTH", "OK")}
 TOKEN = os.environ.get("AUTH_TOKEN", "")
 
+CHAT = (
+    '{"id":"1","model":"%s","created":1,'
+    '"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"choices":'
+    '[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"%d"}}]}'
+)
+
 
 def reply(connection, body, status="200 OK", kind="application/json"):
     data = body.encode()
@@ -73,8 +79,14 @@ def job(connection, fields, body):
     if TOKEN and fields.get("authorization") != "Bearer " + TOKEN:
         reply(connection, '{"detail":{"msg":"Invalid bearer token."}}', "401 Unauthorized")
         return
+    chat = body.startswith("{")
+    if chat:
+        body = body.partition('"content"')[2].split('"')[1]
     what, _, rest = body.partition(":")
     if DEEDS.get(what, lambda *_: False)(connection, rest):
+        return
+    if chat:
+        reply(connection, CHAT % (MODEL, os.getpid()))
         return
     answer = '{"pipeline":"%s","model":"%s","pid":%d,"uid":%d}'
     reply(connection, answer % (PIPELINE, MODEL, os.getpid(), os.getuid()))

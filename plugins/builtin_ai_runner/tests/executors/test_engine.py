@@ -19,6 +19,7 @@ from podium_ai_runner.executors.docker.engine import Engine
 from podium_ai_runner.executors.launcher import ExecutorDown
 from podium_hookspecs import ConfigError, WorkerLost, WorkerState
 
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 BRIDGE, ADDRESS = "podium-test0", "172.31.98.1/24"
 
 
@@ -186,47 +187,41 @@ def test_an_engine_s_address_is_checked():
         Engine.at("ssh://somewhere")
 
 
-@pytest.fixture
-async def registry(tmp_path):
-    """Serve one image of one layer, slowly, as a registry does; yield its name."""
+def image_of_noise():
+    """Return an image's manifest and its blobs by digest: one layer that does not compress."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as files:
         info = tarfile.TarInfo("noise")
         info.size = 3 * 2**20
         files.addfile(info, io.BytesIO(os.urandom(info.size)))
     layer = gzip.compress(tar.getvalue(), 1)
-    sha = lambda data: "sha256:" + hashlib.sha256(data).hexdigest()  # noqa: E731
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [sha(tar.getvalue())]},
-        }
-    ).encode()
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": kind,
-            "config": {
-                "mediaType": "application/vnd.docker.container.image.v1+json",
-                "size": len(config),
-                "digest": sha(config),
-            },
-            "layers": [
-                {
-                    "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                    "size": len(layer),
-                    "digest": sha(layer),
-                }
-            ],
-        }
-    ).encode()
-    blobs = {sha(config): config, sha(layer): layer}
+    layers = {"type": "layers", "diff_ids": [digest(tar.getvalue())]}
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": layers}
+    blob = json.dumps(config).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": part(blob, "application/vnd.docker.container.image.v1+json"),
+        "layers": [part(layer, "application/vnd.docker.image.rootfs.diff.tar.gzip")],
+    }
+    return json.dumps(manifest).encode(), {digest(blob): blob, digest(layer): layer}
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def part(data, kind):
+    return {"mediaType": kind, "size": len(data), "digest": digest(data)}
+
+
+@pytest.fixture
+async def registry():
+    """Serve that image, slowly, as a registry does; yield its name."""
+    manifest, blobs = image_of_noise()
 
     async def manifests(request):
-        headers = {"Content-Type": kind, "Docker-Content-Digest": sha(manifest)}
+        headers = {"Content-Type": MANIFEST, "Docker-Content-Digest": digest(manifest)}
         return web.Response(body=manifest, headers=headers)
 
     async def blob(request):

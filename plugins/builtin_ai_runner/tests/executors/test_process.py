@@ -86,6 +86,14 @@ async def test_a_job_that_takes_too_long_costs_the_runner(kit, executors):
     assert (await kit.run(worker))["pid"] != first["pid"]
 
 
+async def test_a_runner_that_comes_too_late_is_as_good_as_none(kit, executors):
+    (worker,) = (await executors(kit.entry(environment={"FAKE_START_S": "1"}))).workers
+    with pytest.raises(JobTimeout) as late:
+        await kit.run(worker, timeout_s=0.3)
+    assert late.value.public == "insufficient capacity"
+    assert (await kit.run(worker))["model"] == "a"  # what had begun was of use
+
+
 async def test_a_cancelled_job_ends_at_once_and_keeps_the_runner(kit, executors):
     (worker,) = (await executors(kit.entry())).workers
     first = await kit.run(worker)
@@ -207,6 +215,33 @@ async def test_an_idle_runner_that_dies_is_noticed(kit, executors, context):
     await kit.until(lambda: context.logged("runner lost"))
     assert (await kit.run(worker))["pid"] != first["pid"]
     assert context.changes > 3
+
+
+async def test_a_runner_that_keeps_dying_is_started_ever_more_seldom(kit, executors, context):
+    (worker,) = (await executors(kit.entry(warm=True))).workers
+    for _ in range(3):
+        await kit.until_ok(worker)
+        ready = len(context.logged("runner ready"))
+        os.kill((await kit.run(worker))["pid"], signal.SIGKILL)
+        await kit.until(lambda: worker.slot.held is None)
+    report = await kit.until_state(worker, WorkerState.DOWN)
+    assert "Killed" in report.reason
+    with pytest.raises(Busy):
+        await kit.run(worker)
+    await kit.until_ok(worker)
+    assert len(context.logged("runner ready")) == ready + 1
+
+
+async def test_a_fault_of_ours_fails_the_job_and_not_the_slot(kit, executors, context):
+    (worker,) = (await executors(kit.entry())).workers
+    good = worker.slot.launchers["process"]
+    worker.slot.launchers["process"] = None
+    with pytest.raises(WorkerLost, match="NoneType"):
+        await kit.run(worker)
+    await kit.until(lambda: len(context.logged("slot fault")) > 2)  # the watch sees it too
+    worker.slot.launchers["process"] = good
+    await kit.until(lambda: worker.slot.may_start(kit.entry().key))
+    assert (await kit.run(worker))["model"] == "a"
 
 
 async def test_closing_ends_the_process_and_running_jobs(kit, executors):

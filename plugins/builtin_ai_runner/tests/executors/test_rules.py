@@ -76,6 +76,23 @@ def test_waits_double_up_to_the_longest():
     assert (backoff.left_s, backoff.failures) == (0.0, 0)
 
 
+def test_an_early_loss_costs_a_wait_only_the_second_time():
+    clock = Clock()
+    backoff = Backoff(2.0, 10.0, clock)
+    backoff.lost("died")
+    assert backoff.left_s == 0.0
+    waits = []
+    for _ in range(3):
+        backoff.succeeded()
+        backoff.lost("died")
+        waits.append(backoff.left_s)
+    assert waits == [4.0, 8.0, 10.0]
+    backoff.lasted()
+    backoff.succeeded()
+    backoff.lost("died")
+    assert backoff.left_s == 0.0
+
+
 def test_the_driver_s_table_is_read():
     first, second = parse_gpus(TABLE)
     assert first == Device("0", "NVIDIA H200", 143771 << 20, 143000 << 20, compute="9.0")

@@ -20,6 +20,9 @@ class Backoff:
         most_s: Longest wait.
         failures: In a row, so far.
         reason: Of the last one.
+
+    A success ends the waiting; only a lasting one makes the next wait short again, so that what
+    starts well and dies at once is not started without end.
     """
 
     first_s: float
@@ -27,6 +30,7 @@ class Backoff:
     monotonic: Callable[[], float] = time.monotonic
     failures: int = 0
     reason: str = ""
+    _strikes: int = 0
     _not_before_s: float = 0.0
 
     @property
@@ -36,11 +40,23 @@ class Backoff:
 
     def failed(self, reason: str) -> None:
         """Count a failure."""
-        wait_s = min(self.most_s, self.first_s * 2 ** min(self.failures, 30))
+        wait_s = min(self.most_s, self.first_s * 2 ** min(self._strikes, 30))
         self._not_before_s = self.monotonic() + wait_s
+        self._strikes += 1
         self.failures += 1
         self.reason = reason
 
+    def lost(self, reason: str) -> None:
+        """Count the early end of what had begun well: once is nothing, again is a failure."""
+        if self._strikes:
+            self.failed(reason)
+        else:
+            self._strikes = 1
+
     def succeeded(self) -> None:
-        """Forget what failed."""
+        """End the wait."""
         self.failures, self.reason, self._not_before_s = 0, "", 0.0
+
+    def lasted(self) -> None:
+        """Forget what failed."""
+        self._strikes = 0

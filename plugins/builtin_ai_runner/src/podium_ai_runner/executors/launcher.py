@@ -28,11 +28,19 @@ class StartFailed(WorkerLost):
         super().__init__(message, public=NO_CAPACITY)
         self.log_tail = log_tail
 
+    def again(self) -> StartFailed:
+        """Return the same error for one more of those who waited."""
+        return StartFailed(str(self), self.log_tail)
+
 
 class ExecutorDown(StartFailed):
     """Nothing at all can be started now: the engine does not answer, say. No model's fault."""
 
     code: ClassVar[str] = "executor_down"
+
+    def again(self) -> ExecutorDown:
+        """See ``StartFailed``."""
+        return ExecutorDown(str(self), self.log_tail)
 
 
 class Runner(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -38,7 +39,6 @@ from podium_ai_runner.worker import RunnerWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from podium_hookspecs import PluginContext
 
@@ -167,7 +167,7 @@ class Executors:
             url=entry.url,
             environment={**flags, **entry.environment},
             token=entry.token if external else made,
-            models_dir=settings.models_dir,
+            models_dir=settings.models_dir and str(Path(settings.models_dir).absolute()),
             device=device,
             limits=settings.limits,
             hardening=settings.hardening,

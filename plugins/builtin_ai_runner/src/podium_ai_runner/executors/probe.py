@@ -43,13 +43,11 @@ class ProbeSlow(ProbeFailed):
 
 @define(eq=False)
 class Probe:
-    """Asks runners, each question within ``timeout_s`` and each answer at most 64 KiB.
-
-    Use it as an async context manager.
-    """
+    """Asks runners, each question within ``timeout_s`` and each answer at most 64 KiB."""
 
     timeout_s: float
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _closed: bool = field(default=False, init=False)
 
     async def health(self, url: str, token: Secret | None = None, api: str = "runner") -> Answer:
         """Ask how it is; a service that speaks OpenAI's API is well if it lists its models.
@@ -86,12 +84,16 @@ class Probe:
         return tuple(_device(gpu) for gpu in gpus if isinstance(gpu, dict))
 
     async def close(self) -> None:
-        """Close its connections; safe to call twice."""
+        """Close its connections; every later question fails. Safe to call twice."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def _ask(self, url: str, path: str, token: Secret | None) -> dict[str, Any]:
+        if self._closed:
+            msg = "nobody asks any more"
+            raise ProbeFailed(msg)
         headers = {"Authorization": f"Bearer {token.reveal}"} if token else {}
         try:
             async with self._get(f"{url}/{path}", headers) as response:

@@ -85,6 +85,7 @@ class ProcessRunner:
     _grace_s: float
     _record: Path
     _guard: Guard
+    _stopped: bool = False
 
     @property
     def pid(self) -> int:
@@ -105,6 +106,8 @@ class ProcessRunner:
 
     async def stop(self) -> None:
         """Ask its group to end, then make it; see ``Runner``."""
+        if self._stopped:
+            return  # its number may be another's by now
         try:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
@@ -116,6 +119,7 @@ class ProcessRunner:
             async with asyncio.timeout(KILL_WAIT_S):
                 await self._process.wait()
         await self._tail.close()
+        self._stopped = True
         self._guard.forget(self.pid)
         self._record.unlink(missing_ok=True)
 

@@ -52,15 +52,23 @@ class Held:
         loading: It said so when it was last asked.
         suspect: A job left it in the middle: ask before the next one.
         ended: Why it was given up.
+        since_s: Monotonic time of its first good answer.
     """
 
     spec: RunnerSpec
     runner: Runner
     endpoint: Endpoint
     tally: Tally
+    lasting_s: float
     loading: bool = False
     suspect: bool = False
     ended: Ended | None = None
+    since_s: float = field(factory=time.monotonic)
+
+    @property
+    def lasts(self) -> bool:
+        """It has lived for a while."""
+        return time.monotonic() - self.since_s > self.lasting_s
 
 
 @define(eq=False)
@@ -159,6 +167,8 @@ class RunnerSlot:
         """End a runner that does not work; a pinned one is started again."""
         if self.held is held and self._step is None and not self.closed:
             held.ended = ended
+            if not self.jobs and not held.lasts:  # what dies under a job may die of the job
+                self.backoffs[held.spec.key].lost(ended.reason)
             self._begin(self._lose(held, ended.reason), self.pinned)
 
     async def _await_step(self, step: asyncio.Task[None], key: Key) -> None:
@@ -166,8 +176,9 @@ class RunnerSlot:
         mine = self.target == key
         await asyncio.wait([step])
         error = None if step.cancelled() else step.exception()
-        if mine and isinstance(error, StartFailed):
-            raise type(error)(str(error), error.log_tail) from error
+        if mine and error is not None:
+            failed = error.again() if isinstance(error, StartFailed) else StartFailed(repr(error))
+            raise failed from error
 
     def _check_backoff(self, key: Key) -> None:
         backoff = self.backoffs[key]
@@ -212,7 +223,7 @@ class RunnerSlot:
         Raises:
             Busy: it has a job, or is being changed.
         """
-        if self.jobs or self._step is not None:
+        if self.jobs or self._step is not None or self.closed:
             msg = f"{self.name} is at work"
             raise Busy(msg, public=NO_CAPACITY)
         self._begin(self._drop("an operator said so"), None)
@@ -249,7 +260,7 @@ class RunnerSlot:
                 await held.runner.stop()
         self.held = self._going = None
         await self._probe.close()
-        self._become_state(SlotState.DOWN)
+        self._rest()
 
     def _begin(self, work: Coroutine[None, None, None], target: Key | None) -> None:
         self.target = target
@@ -261,8 +272,9 @@ class RunnerSlot:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, StartFailed):
             self.telemetry.fault(self.name, error)
-            self._become_state(SlotState.FAILING)
-        self._notify()
+            if self.target is not None:
+                self.backoffs[self.target].failed(repr(error))
+        self._rest()
 
     async def _become(self, key: Key, reason: str) -> None:
         """End what is here and start the runner of ``key``."""
@@ -282,12 +294,11 @@ class RunnerSlot:
         except StartFailed as error:
             backoff.failed(str(error))
             self.log_tail = error.log_tail
-            self._become_state(SlotState.FAILING if self.held is None else SlotState.READY)
             self.telemetry.start_failed(self.name, key, str(error), backoff.left_s, error.log_tail)
             raise
         backoff.succeeded()
         self.held, self.was_ready = held, True
-        self._become_state(SlotState.READY)
+        self._rest()
         self.telemetry.started(self.name, key, held.endpoint.version, time.monotonic() - began_s)
 
     async def _start(self, spec: RunnerSpec) -> Held:
@@ -307,7 +318,7 @@ class RunnerSlot:
         warm = self.pinned == spec.key
         endpoint = Endpoint(runner.url, spec.token, version, hardware, warm)
         tally = Tally(self.timings.failures, self.timings.loading_s)
-        return Held(spec, runner, endpoint, tally)
+        return Held(spec, runner, endpoint, tally, self.timings.lasting_s)
 
     async def _health(self, runner: Runner, spec: RunnerSpec) -> Answer:
         return await self._probe.health(runner.url, spec.token, spec.api)
@@ -333,7 +344,7 @@ class RunnerSlot:
                 if answer is Answer.ERROR:
                     raise StartFailed(last)
                 if self.state is not SlotState.LOADING:
-                    limit_s = clock.time() + self.timings.loading_s
+                    limit_s = clock.time() + spec.start_timeout_s  # it lives: the time is anew
                     self._become_state(SlotState.LOADING)
             if (ended := await runner.ended()) is not None:
                 raise StartFailed(_with_last_words(ended.reason, await runner.logs()))
@@ -354,7 +365,7 @@ class RunnerSlot:
         self.telemetry.lost(self.name, held.spec.key, reason, tail)
         await self._end(held)
         self.log_tail = tail
-        if self.pinned is not None:
+        if self.pinned is not None and not self.backoffs[self.pinned].left_s:
             with contextlib.suppress(StartFailed):  # said, and tried again in a while
                 await self._become(self.pinned, "")
 
@@ -370,7 +381,10 @@ class RunnerSlot:
     async def _watch(self) -> None:
         while True:
             if self._step is None:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception as error:  # noqa: BLE001  a fault must not end the watch
+                    self.telemetry.fault(self.name, error)
             self._kick.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s()):
@@ -411,7 +425,9 @@ class RunnerSlot:
             self.replace(held, Ended(f"{says} for too long" if held.loading else says))
         elif held.loading != (verdict is Verdict.LOADING):
             held.loading = verdict is Verdict.LOADING
-            self._become_state(SlotState.LOADING if held.loading else SlotState.READY)
+            self._rest()
+        if held.lasts:
+            self.backoffs[held.spec.key].lasted()
 
     async def _look_at_launchers(self) -> None:
         for kind, launcher in self.launchers.items():
@@ -432,18 +448,30 @@ class RunnerSlot:
         if self.down.get(kind) != reason:
             self.down[kind] = reason
             self.telemetry.executor_down(self.name, kind, reason)
-        if self.held is None and len(self.down) == len(self.launchers):
-            self._become_state(SlotState.DOWN)
+        if self._step is None:
+            self._rest()
 
     def _set_up(self, kind: str) -> None:
         if self.down.pop(kind, None) is not None:
             self.telemetry.executor_back(self.name, kind)
-            if self.state is SlotState.DOWN:
-                self._become_state(SlotState.EMPTY)
+            if self._step is None:
+                self._rest()
 
     def _pulling(self, progress: Progress) -> None:
         self.telemetry.pulling(progress)
         self.progress, self.state = progress, SlotState.PULLING
+
+    def _rest(self) -> None:
+        """Say what is here between two steps."""
+        if self.held is not None:
+            state = SlotState.LOADING if self.held.loading else SlotState.READY
+        elif self.closed or len(self.down) == len(self.launchers):
+            state = SlotState.DOWN
+        elif self.target is not None and self.backoffs[self.target].failures:
+            state = SlotState.FAILING
+        else:
+            state = SlotState.EMPTY
+        self._become_state(state)
 
     def _become_state(self, state: SlotState) -> None:
         self.state, self.since_s, self.progress = state, time.time(), None

@@ -121,7 +121,7 @@ class RunnerSpec:
         device: Where it runs; a device of id ``cpu`` asks for no GPU.
         limits: What it may take.
         hardening: What it may not do.
-        start_timeout_s: From its start to its first good answer.
+        start_timeout_s: From its start to its first answer, and from LOADING to a good one.
     """
 
     key: Key
@@ -161,11 +161,12 @@ class Timings:
         watch_s: Between two looks at a runner's health.
         poll_s: Between two looks at one that starts.
         probe_s: For one answer of ``/health`` and the like.
-        loading_s: How long a runner may say LOADING until it counts as failing.
+        loading_s: How long one that was ready may say LOADING until it counts as failing.
         failures: Bad looks in a row until a runner is replaced.
         retry_first_s: From a failed start to the next try; doubles with each failure.
         retry_most_s: Longest such wait.
         stop_s: For a runner to end by itself once told to.
+        lasting_s: A runner that lives so long started well; an earlier end counts as a failure.
     """
 
     watch_s: float = 5.0
@@ -176,6 +177,7 @@ class Timings:
     retry_first_s: float = 2.0
     retry_most_s: float = 120.0
     stop_s: float = 8.0
+    lasting_s: float = 60.0
 
 
 @frozen

@@ -63,6 +63,7 @@ class Engine:
     tls: ssl.SSLContext | None = None
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
     _version: str = field(default="", init=False)
+    _closed: bool = field(default=False, init=False)
 
     @classmethod
     def at(cls, host: str) -> Engine:
@@ -157,7 +158,8 @@ class Engine:
                     yield self._parsed(line)
 
     async def close(self) -> None:
-        """Let go of its connections; safe to call twice."""
+        """Let go of its connections; every later call fails. Safe to call twice."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -188,6 +190,8 @@ class Engine:
         body: Any = None,
         timeout_s: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._closed:
+            raise self._down("is not asked any more")
         try:
             async with self._open().request(
                 method,

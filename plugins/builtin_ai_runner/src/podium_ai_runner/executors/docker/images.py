@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from podium_ai_runner.executors.docker.engine import EngineRefused
-from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
+from podium_ai_runner.executors.launcher import StartFailed
 from podium_ai_runner.executors.values import Progress
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Images:
             reports.discard(report)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if isinstance(error, StartFailed):
-            raise type_of(error)(str(error)) from error
+            raise error.again() from error
         if error is not None:
             raise error
 
@@ -134,11 +134,6 @@ class Images:
         )
         for report in tuple(self._reports.get(image, ())):
             report(progress)
-
-
-def type_of(error: StartFailed) -> type[StartFailed]:
-    """Return the type to raise again for each of those who waited."""
-    return ExecutorDown if isinstance(error, ExecutorDown) else StartFailed
 
 
 def split(image: str) -> tuple[str, str]:
