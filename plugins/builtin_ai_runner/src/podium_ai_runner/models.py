@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from podium_hookspecs import ConfigError, Secret
 
 from podium_ai_runner.pipelines.describe import BY_NAME, Description
+from podium_ai_runner.pipelines.values import FALSE, TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from podium_ai_runner.endpoint import Api
 
 DEFAULT_GATEWAY = "default"
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 MAX_FILE_BYTES = 4 * 2**20
 EXPECTED = "invalid AI model config expected <pipeline>:<model_id>:<warm>"
 MAX_EXPONENT = 200
