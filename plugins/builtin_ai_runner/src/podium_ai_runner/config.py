@@ -245,7 +245,7 @@ class AiConfig:
         default="",
         validator=_ai_models,
         metadata={
-            "help": "Models as go-livepeer's -aiModels: pipeline:model:warm,... or a JSON file."
+            "help": "Models as go-livepeer's -aiModels: pipeline:model:warm,... or a JSON file's path."
         },
     )
     models_dir: Path | None = field(
