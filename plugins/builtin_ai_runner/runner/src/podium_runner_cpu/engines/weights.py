@@ -43,12 +43,16 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     if length > min(MAX_TABLE_BYTES, raw.size - LENGTH_BYTES):
         raise ValueError("the table is longer than the file")
     table = json.loads(raw[LENGTH_BYTES : LENGTH_BYTES + length].tobytes())
+    if not isinstance(table, dict):
+        raise TypeError("the table is no object")
     data = raw[LENGTH_BYTES + length :]
     return {name: _array(data, entry) for name, entry in table.items() if name != "__metadata__"}
 
 
 def _array(data: Any, entry: dict[str, Any]) -> NDArray[np.float32]:
     start, end = entry["data_offsets"]
+    if not 0 <= start <= end <= data.size:
+        raise ValueError("an array lies outside of the file")
     kind = entry["dtype"]
     values = data[start:end].view(TYPES[kind])
     if kind == "BF16":

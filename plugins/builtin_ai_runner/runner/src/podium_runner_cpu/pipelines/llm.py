@@ -65,6 +65,7 @@ class Llm(Pipeline):
             self._model = Llama.from_folder(folder)
         else:
             raise ModelUnavailable(f"MODEL_ENGINE={engine}: not one of {', '.join(ENGINES)}")
+        self._model.forward([0], self._model.new_cache(1))  # arrays may be missing, or not fit
 
     def run(self, values: Values) -> dict[str, object]:
         """Not how this pipeline is asked: it yields steps."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from attrs import define
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from podium_runner_cpu.errors import InvalidBody, InvalidFields, RequestTimeout, TooLarge
 from podium_runner_cpu.fields import Upload
@@ -32,25 +35,14 @@ async def read_json(request: Request, limits: Limits) -> object:
         RequestTimeout: it did not arrive in time.
         InvalidFields: it is no JSON.
     """
-    limited = _limited(request, limits.json_bytes)
-    try:
-        async with asyncio.timeout(limits.body_s):
-            body = await limited.body()
-    except TimeoutError as error:
-        raise RequestTimeout("The body did not arrive in time.") from error
-    except TooLarge:
-        await _drain(request)
-        raise
+    async with _bounded(request, limits.json_bytes, limits.body_s) as bounded:
+        body = await bounded.body()
     try:
         return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         at = error.pos if isinstance(error, json.JSONDecodeError) else 0
-        detail: dict[str, object] = {
-            "loc": ["body", at],
-            "msg": "JSON decode error",
-            "type": "json_invalid",
-        }
-        raise InvalidFields([detail]) from error
+        detail: dict[str, object] = {"loc": ["body", at], "msg": "JSON decode error"}
+        raise InvalidFields([detail | {"type": "json_invalid"}]) from error
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -65,18 +57,13 @@ async def read_form(request: Request, limits: Limits) -> dict[str, object]:
         RequestTimeout: it did not arrive in time.
         InvalidBody: it is malformed.
     """
-    limited = _limited(request, limits.file_bytes + FORM_OVERHEAD_BYTES)
+    max_bytes = limits.file_bytes + FORM_OVERHEAD_BYTES
     try:
-        async with asyncio.timeout(limits.body_s):
-            async with limited.form(max_files=1, max_fields=MAX_PARTS) as form:
+        async with _bounded(request, max_bytes, limits.body_s) as bounded:
+            async with bounded.form(max_files=1, max_fields=MAX_PARTS) as form:
                 return {name: await _part(value, limits) for name, value in form.items()}
-    except TimeoutError as error:
-        raise RequestTimeout("The body did not arrive in time.") from error
     except HTTPException as error:
         raise InvalidBody(error.detail) from error
-    except TooLarge:
-        await _drain(request)
-        raise
 
 
 async def _part(value: UploadFile | str, limits: Limits) -> object:
@@ -87,39 +74,53 @@ async def _part(value: UploadFile | str, limits: Limits) -> object:
     return Upload(value.filename or "", await value.read())
 
 
-def _limited(request: Request, max_bytes: int) -> Request:
-    seen = 0
+@asynccontextmanager
+async def _bounded(request: Request, max_bytes: int, max_s: float) -> AsyncIterator[Request]:
+    """Bound the bytes and the seconds of a request's body."""
+    body = Body(request.receive, max_bytes)
+    try:
+        async with asyncio.timeout(max_s):
+            yield Request(request.scope, body.receive)
+    except TimeoutError as error:
+        raise RequestTimeout("The body did not arrive in time.") from error
+    except TooLarge:
+        await body.drain()
+        raise
 
-    async def receive() -> Message:
-        nonlocal seen
-        message = await request.receive()
-        seen += len(message.get("body", b""))
-        if seen > max_bytes:
-            raise _too_large(max_bytes)
+
+@define
+class Body:
+    """A body on its way in, counted."""
+
+    source: Receive
+    max_bytes: int
+    seen_bytes: int = 0
+    ended: bool = False
+
+    async def receive(self) -> Message:
+        """Receive the next piece.
+
+        Raises:
+            TooLarge: there were more bytes than accepted.
+        """
+        message = await self._next()
+        if self.seen_bytes > self.max_bytes:
+            raise _too_large(self.max_bytes)
         return message
 
-    return Request(request.scope, receive)
+    async def drain(self) -> None:
+        """Read on for a while: a client that is still writing would not see our reply."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self.ended and self.seen_bytes < self.max_bytes + DRAIN_BYTES:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self.source()
+        self.seen_bytes += len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
+        return message
 
 
 def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"File size exceeds the limit of {max_bytes // 1024 // 1024} MiB.")
-
-
-async def _drain(request: Request) -> None:
-    """Read on for a while: a client that is still writing would not see our reply."""
-    seen = 0
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            while seen < DRAIN_BYTES:
-                message = await _next(request.receive)
-                if message is None:
-                    return
-                seen += len(message.get("body", b""))
-    except (TimeoutError, ClientDisconnect):
-        return
-
-
-async def _next(receive: Receive) -> Message | None:
-    message = await receive()
-    more = message["type"] == "http.request" and message.get("more_body", False)
-    return message if more else None
