@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from .settings import Settings, SettingsError
-from .web.app import create_app
+from podium_runner_cpu.settings import Settings, SettingsError
+from podium_runner_cpu.web.app import create_app
 
 GRACE_S = 1
 MAX_CONNECTIONS = 256

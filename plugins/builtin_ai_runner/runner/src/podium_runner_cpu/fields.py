@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from .errors import InvalidFields
+from podium_runner_cpu.errors import InvalidFields
 
 Kind = Literal["str", "int", "float", "bool", "file", "messages"]
 Values = dict[str, object]

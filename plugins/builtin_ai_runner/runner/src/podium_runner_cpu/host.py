@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from attrs import define, field
 
-from .errors import Busy, ModelUnavailable, NotReady, RunnerError
+from podium_runner_cpu.errors import Busy, ModelUnavailable, NotReady, RunnerError
 
 if TYPE_CHECKING:
-    from .pipelines.base import Pipeline
+    from podium_runner_cpu.pipelines.base import Pipeline
 
 T = TypeVar("T")
 State = Literal["LOADING", "OK", "ERROR"]

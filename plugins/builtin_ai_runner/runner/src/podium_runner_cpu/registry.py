@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from .settings import Settings, SettingsError
+from podium_runner_cpu.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from .pipelines.base import Pipeline
+    from podium_runner_cpu.pipelines.base import Pipeline
 
 PIPELINES = {
     "audio-to-text": "audio_to_text:AudioToText",

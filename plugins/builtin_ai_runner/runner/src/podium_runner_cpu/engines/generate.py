@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from attrs import define, frozen
 
+from podium_runner_cpu.engines.tokens import ChatTokenizer, Messages, TextStream
 from podium_runner_cpu.errors import InferenceError
-
-from .tokens import ChatTokenizer, Messages, TextStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

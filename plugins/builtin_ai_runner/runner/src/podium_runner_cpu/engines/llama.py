@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import define, field, frozen
 
+from podium_runner_cpu.engines.generate import TokenModel
+from podium_runner_cpu.engines.tokens import ChatTokenizer, read_json
+from podium_runner_cpu.engines.weights import read_weights
 from podium_runner_cpu.errors import ModelUnavailable
-
-from .generate import TokenModel
-from .tokens import ChatTokenizer, read_json
-from .weights import read_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

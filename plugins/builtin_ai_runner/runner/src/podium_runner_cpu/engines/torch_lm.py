@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import define, field
 
+from podium_runner_cpu.engines.generate import TokenModel
+from podium_runner_cpu.engines.llama import ends_of
+from podium_runner_cpu.engines.tokens import ChatTokenizer
 from podium_runner_cpu.errors import ModelUnavailable
-
-from .generate import TokenModel
-from .llama import ends_of
-from .tokens import ChatTokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path

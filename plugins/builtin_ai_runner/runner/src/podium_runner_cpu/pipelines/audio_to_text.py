@@ -12,8 +12,7 @@ from podium_runner_cpu.engines.speech import Recogniser, Span, Utterance
 from podium_runner_cpu.errors import InferenceError, InvalidRequest
 from podium_runner_cpu.fields import Field, Upload, Values
 from podium_runner_cpu.media.audio import decode_audio, probe_duration_s
-
-from .base import Pipeline
+from podium_runner_cpu.pipelines.base import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

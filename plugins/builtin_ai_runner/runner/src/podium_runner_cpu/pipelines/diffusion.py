@@ -12,8 +12,7 @@ from podium_runner_cpu.engines.diffusers import Diffuser, parse_loras
 from podium_runner_cpu.errors import InferenceError, InvalidRequest
 from podium_runner_cpu.fields import Field, Upload
 from podium_runner_cpu.media.images import decode_image, png_url
-
-from .base import Encoding, Pipeline
+from podium_runner_cpu.pipelines.base import Encoding, Pipeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image

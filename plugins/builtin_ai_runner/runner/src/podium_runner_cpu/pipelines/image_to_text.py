@@ -9,8 +9,7 @@ from attrs import define, field
 from podium_runner_cpu.engines.ocr import TextReader
 from podium_runner_cpu.fields import Field, Upload, Values
 from podium_runner_cpu.media.images import decode_image
-
-from .base import Pipeline
+from podium_runner_cpu.pipelines.base import Pipeline
 
 
 @define

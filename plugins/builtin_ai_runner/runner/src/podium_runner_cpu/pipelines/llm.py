@@ -10,9 +10,8 @@ from attrs import define
 from podium_runner_cpu.engines.generate import Sampling, Step, TokenModel, generate
 from podium_runner_cpu.errors import ModelUnavailable
 from podium_runner_cpu.fields import Field
+from podium_runner_cpu.pipelines.base import Encoding, Pipeline
 from podium_runner_cpu.snapshots import find_snapshot
-
-from .base import Encoding, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,20 +51,23 @@ class Llm(Pipeline):
         return self.oom_text
 
     def load(self) -> None:
-        """Load tokenizer and weights."""
+        """Load tokenizer and weights, and run them once: arrays may be missing, or not fit."""
+        model = self._load()
+        model.forward([0], model.new_cache(1))
+        self._model = model
+
+    def _load(self) -> TokenModel:
         folder = find_snapshot(self.settings.model_dir, self.settings.model_id)
         engine = self.settings.engine or ENGINES[importlib.util.find_spec("torch") is not None]
         if engine == "transformers":
             from podium_runner_cpu.engines.torch_lm import TorchModel
 
-            self._model = TorchModel.from_folder(folder)
-        elif engine == "numpy":
+            return TorchModel.from_folder(folder)
+        if engine == "numpy":
             from podium_runner_cpu.engines.llama import Llama
 
-            self._model = Llama.from_folder(folder)
-        else:
-            raise ModelUnavailable(f"MODEL_ENGINE={engine}: not one of {', '.join(ENGINES)}")
-        self._model.forward([0], self._model.new_cache(1))  # arrays may be missing, or not fit
+            return Llama.from_folder(folder)
+        raise ModelUnavailable(f"MODEL_ENGINE={engine}: not one of {', '.join(ENGINES)}")
 
     def run(self, values: Values) -> dict[str, object]:
         """Not how this pipeline is asked: it yields steps."""

@@ -11,8 +11,7 @@ from podium_runner_cpu.engines.sam2 import Prompt, Segmenter
 from podium_runner_cpu.errors import InvalidRequest
 from podium_runner_cpu.fields import Field, Upload
 from podium_runner_cpu.media.images import decode_image
-
-from .base import Pipeline
+from podium_runner_cpu.pipelines.base import Pipeline
 
 if TYPE_CHECKING:
     from podium_runner_cpu.fields import Values

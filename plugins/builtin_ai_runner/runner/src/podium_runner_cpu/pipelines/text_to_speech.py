@@ -10,8 +10,7 @@ from podium_runner_cpu.engines.voice import Speaker, voice_of
 from podium_runner_cpu.errors import InferenceError, InvalidRequest
 from podium_runner_cpu.fields import Field
 from podium_runner_cpu.media.audio import wav_url
-
-from .base import Encoding, Pipeline
+from podium_runner_cpu.pipelines.base import Encoding, Pipeline
 
 if TYPE_CHECKING:
     from podium_runner_cpu.fields import Values

@@ -20,12 +20,11 @@ from podium_runner_cpu.host import ModelHost
 from podium_runner_cpu.metrics import Metrics
 from podium_runner_cpu.pipelines.llm import Llm
 from podium_runner_cpu.registry import make_pipeline
-
-from .batch import Batch
-from .llm import LlmRoute
-from .openai import OpenAi
-from .replies import error_reply, http_reply
-from .service import Service
+from podium_runner_cpu.web.batch import Batch
+from podium_runner_cpu.web.llm import LlmRoute
+from podium_runner_cpu.web.openai import OpenAi
+from podium_runner_cpu.web.replies import error_reply, http_reply
+from podium_runner_cpu.web.service import Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

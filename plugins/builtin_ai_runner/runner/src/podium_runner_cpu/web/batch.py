@@ -8,9 +8,8 @@ from attrs import frozen
 from starlette.responses import JSONResponse, Response
 
 from podium_runner_cpu.fields import parse
-
-from .bodies import read_form, read_json
-from .replies import authorize, own_model
+from podium_runner_cpu.web.bodies import read_form, read_json
+from podium_runner_cpu.web.replies import authorize, own_model
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -59,9 +59,11 @@ async def read_form(request: Request, limits: Limits) -> dict[str, object]:
     """
     max_bytes = limits.file_bytes + FORM_OVERHEAD_BYTES
     try:
-        async with _bounded(request, max_bytes, limits.body_s) as bounded:
-            async with bounded.form(max_files=1, max_fields=MAX_PARTS) as form:
-                return {name: await _part(value, limits) for name, value in form.items()}
+        async with (
+            _bounded(request, max_bytes, limits.body_s) as bounded,
+            bounded.form(max_files=1, max_fields=MAX_PARTS) as form,
+        ):
+            return {name: await _part(value, limits) for name, value in form.items()}
     except HTTPException as error:
         raise InvalidBody(error.detail) from error
 

@@ -14,11 +14,10 @@ from starlette.responses import JSONResponse, Response
 from podium_runner_cpu.engines.generate import Sampling, Step
 from podium_runner_cpu.errors import RunnerError
 from podium_runner_cpu.fields import parse
-
-from .batch import CLIENT_GONE
-from .bodies import read_json
-from .events import DONE, EventStream, event
-from .replies import authorize, own_model
+from podium_runner_cpu.web.batch import CLIENT_GONE
+from podium_runner_cpu.web.bodies import read_json
+from podium_runner_cpu.web.events import DONE, EventStream, event
+from podium_runner_cpu.web.replies import authorize, own_model
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -12,12 +12,11 @@ from starlette.responses import JSONResponse, Response
 from podium_runner_cpu.engines.generate import Sampling, Step
 from podium_runner_cpu.errors import InvalidFields, RunnerError
 from podium_runner_cpu.fields import Field, Values, parse
-
-from .batch import CLIENT_GONE
-from .bodies import read_json
-from .events import DONE, EventStream, event
-from .llm import Reply, collect, usage
-from .replies import authorize
+from podium_runner_cpu.web.batch import CLIENT_GONE
+from podium_runner_cpu.web.bodies import read_json
+from podium_runner_cpu.web.events import DONE, EventStream, event
+from podium_runner_cpu.web.llm import Reply, collect, usage
+from podium_runner_cpu.web.replies import authorize
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import itertools
 import json
 import os
 import socket
@@ -17,6 +19,9 @@ import numpy as np
 import pytest
 from attrs import define, field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+# Tests of models on torch: `make test-models`. Torch is too large for the tests of every change.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_models"]
 
 PATIENCE_S = 60
 SENTENCE = " the quick brown fox jumps over a lazy dog"
@@ -159,7 +164,7 @@ def make_llama(folder, text, *, learnt):
     if learnt:
         head = np.zeros((vocabulary, hidden))
         ids = tokenizer.encode(text).ids
-        for one, following in zip(ids, ids[1:], strict=False):
+        for one, following in itertools.pairwise(ids):
             head[following, one] += 10 / np.sqrt(hidden)
     arrays["lm_head.weight"] = head
     write_safetensors(folder / "model.safetensors", arrays)
