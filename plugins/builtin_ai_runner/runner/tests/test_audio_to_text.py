@@ -108,9 +108,9 @@ def test_times_can_be_left_out(runner, short, value):
     assert reply["chunks"] == []
 
 
-@pytest.mark.parametrize("value", ["1", "true", "sentence"])
-def test_one_request_does_not_change_the_next(runner, short, value):
-    assert post(runner, short, return_timestamps=value).json() == post(runner, short).json()
+def test_one_request_does_not_change_the_next(runner, short):
+    replies = [post(runner, short, return_timestamps=value).json() for value in ("1", "Sentence")]
+    assert replies[0] == replies[1] == post(runner, short).json()
 
 
 def test_other_times_are_refused(runner, short):
@@ -136,15 +136,15 @@ def test_silence_is_nothing_said(runner):
 
 
 @pytest.mark.parametrize("metadata", ['{"duration":"4"}', '{"duration":3.5}', '{"duration":"4.2"}'])
-def test_the_duration_may_be_told(runner, short, metadata):
-    assert post(runner, short, metadata=metadata).status_code == 200
+def test_the_duration_may_be_told(runner, metadata):
+    assert post(runner, silence(0.5), metadata=metadata).status_code == 200
 
 
 @pytest.mark.parametrize(
     "metadata", ["", "no json", "[]", '{"duration":"x"}', '{"duration":"nan"}', "[" * 100_000]
 )
-def test_a_duration_that_is_none_is_probed(runner, short, metadata):
-    assert post(runner, short, metadata=metadata).status_code == 200
+def test_a_duration_that_is_none_is_probed(runner, metadata):
+    assert post(runner, silence(0.5), metadata=metadata).status_code == 200
     reply = post(runner, b"no sound", metadata=metadata)
     assert reply.status_code == 400
     assert reply.json() == {"detail": {"msg": "Unable to calculate duration of file"}}

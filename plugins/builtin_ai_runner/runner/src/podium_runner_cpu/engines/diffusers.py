@@ -104,7 +104,7 @@ class Diffuser:
         try:
             made = self._pipe(**taken, generator=[self._dice(seed) for seed in seeds])
         except (ValueError, TypeError) as error:
-            raise InferenceError(str(error)[:300]) from error
+            raise InferenceError(str(error)[:300].rstrip(".")) from error
         finally:
             if loras:
                 self._pipe.unload_lora_weights()
@@ -121,7 +121,7 @@ class Diffuser:
                 **arguments, generator=self._dice(seed), decode_chunk_size=DECODE_CHUNK
             )
         except (ValueError, TypeError) as error:
-            raise InferenceError(str(error)[:300]) from error
+            raise InferenceError(str(error)[:300].rstrip(".")) from error
         return list(made.frames[0])
 
     def nsfw(self, pictures: list[Image]) -> list[bool]:
