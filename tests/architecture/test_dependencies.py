@@ -8,7 +8,14 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-MEMBERS = ("hookspecs", "core", "plugins/builtin_transcode", "plugins/builtin_ai_runner/runner")
+MEMBERS = (
+    "hookspecs",
+    "core",
+    "plugins/builtin_ai_runner/runner",
+    "plugins/builtin_observers",
+    "plugins/builtin_pricing",
+    "plugins/builtin_transcode",
+)
 INDIRECT = {
     "httptools": "uvicorn's HTTP/1.1 protocol, named by a string",
     "python-multipart": "by starlette",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from podium_hookspecs import Mount, NodeStarted
 from podium import assembly, crypto
 from podium.assembly import Overrides
 from podium.errors import ConfigInvalid
+from podium.faces import Faces
 from podium.jobs.spine import Spine
 from podium.jobs.till import Till
 from podium.model import PROTOCOL_VERSION
@@ -26,25 +26,19 @@ from podium.node import (
     stop_task,
     sweep,
 )
-from podium.pluginhost import NodeFacts, PluginHost, Services
+from podium.pluginhost import NodeFacts, PluginHost, Services, WorkerDoor
 from podium.pricing import PriceBook
 from podium.sessions.registry import Sessions
 from podium.sessions.tokens import Tokens
-from podium.stores.remote import Guard, RemoteStorage
-from podium.stores.spool import SpoolBudget
 from podium.stores.sqlite import Database
 from podium.telemetry.logs import EventLog
 from podium.telemetry.plugin_metrics import PluginMetrics
 from podium.telemetry.statement import Statement
 from podium.web.admin import make_admin_app
-from podium.web.grpc import GrpcApp
+from podium.web.advertise import advertise, hardware
 from podium.web.ledger import LEDGER_PATH, LedgerFace
-from podium.web.orchestrator import OrchestratorService, advertise
-from podium.web.results import ResultsFace
-from podium.web.routes import CORE_PATHS, public_app
-from podium.web.segment import TRANSCODE, SegmentFaces
-from podium.web.segment import Settings as FaceSettings
-from podium.web.standing import STANDING_PATH, StandingFace
+from podium.web.orchestrator import OrchestratorService
+from podium.web.routes import CORE_PATHS
 from podium.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -55,13 +49,11 @@ if TYPE_CHECKING:
     from podium.assembly import Money
     from podium.config.settings import Settings
     from podium.crypto import Signer
-    from podium.listener import PodiumServer
     from podium.onchain.node import OnChainNode
     from podium.payments import Payments
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
 
-HASH_THREADS = 2
 DATABASE = "podium.sqlite3"
 
 
@@ -76,6 +68,7 @@ class _Builder:
     door: Door = field(factory=Door)
     admin_door: Door = field(factory=Door)
     statement: Statement = field(factory=Statement)
+    workers: WorkerDoor = field(factory=WorkerDoor)
     log: FilteringBoundLogger = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,24 +91,24 @@ class _Builder:
         self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
-        onchain, money = await self._chain(signer, recipient)
+        onchain, money = await self._chain(signer, recipient, host.currencies)
         payments, book = self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
         spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
-        service = OrchestratorService(
-            service_uri=service_uri,
-            nodes=settings.node.nodes,
-            signer=signer,
-            tokens=Tokens(self.overrides.now, self.overrides.token_secret),
-            sessions=sessions,
-            spine=spine,
-            till=till,
-            now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
-        )
-        self.emit.listeners.append(service.on_event)
+        service = self._service(service_uri, signer, sessions, spine, till, host, pool)
         await self._start_work(host, pool)
-        self._open_public(service, host, objects, public, orchestrator_id)
+        self.door.app = Faces(
+            settings=settings,
+            allowed_networks=self.overrides.allowed_networks,
+            service=service,
+            host=host,
+            objects=objects,
+            orchestrator_id=orchestrator_id,
+            stack=stack,
+            emit=self.emit,
+            stopping=public.stopping,
+        ).public()
         node = Node(
             settings=settings,
             service_uri=service_uri,
@@ -139,22 +132,31 @@ class _Builder:
         self.emit(NodeStarted(PROTOCOL_VERSION, service_uri, settings.node.max_sessions))
         return node
 
-    def _open_public(
+    def _service(
         self,
-        service: OrchestratorService,
+        service_uri: str,
+        signer: Signer,
+        sessions: Sessions,
+        spine: Spine,
+        till: Till,
         host: PluginHost,
-        objects: ObjectStore,
-        public: PodiumServer,
-        orchestrator_id: str,
-    ) -> None:
-        faces = self._faces(service, host, objects, orchestrator_id)
-        self.door.app = public_app(
-            grpc=GrpcApp(unary=service.methods, stopping=public.stopping),
-            segment=faces.segment,
-            payment=faces.payment,
-            results=ResultsFace(objects),
-            mounts=host.mounts,
+        pool: WorkerPool,
+    ) -> OrchestratorService:
+        """Make what answers discovery; it hears of everything that changes its answer."""
+        service = OrchestratorService(
+            service_uri=service_uri,
+            nodes=self.settings.node.nodes,
+            signer=signer,
+            tokens=Tokens(self.overrides.now, self.overrides.token_secret),
+            sessions=sessions,
+            spine=spine,
+            till=till,
+            now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
+            hardware=lambda: hardware(pool),
         )
+        pool.on_usage = self.workers.changed = service.changed
+        self.emit.listeners.append(service.on_event)
+        return service
 
     async def _start_work(self, host: PluginHost, pool: WorkerPool) -> None:
         for pipeline in host.pipelines.values():
@@ -166,11 +168,7 @@ class _Builder:
         if node.onchain is not None:
             node.telemetry.watch_chain(node.onchain.figures)
             node.telemetry.watch_gas(node.onchain.gas_prices)
-        mounts = (
-            *node.host.mounts,
-            Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"),
-            Mount(STANDING_PATH, StandingFace(node.standing), "admin"),
-        )
+        mounts = (*node.admin_mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"))
         render = node.telemetry.render if self.settings.node.metrics else None
         self.admin_door.app = make_admin_app(render, lambda: node.ready, mounts)
 
@@ -181,6 +179,7 @@ class _Builder:
             metrics=partial(PluginMetrics, telemetry.registry),
             on_event=self.emit,
             on_error=telemetry.plugin_error,
+            workers=self.workers,
         )
         host = await PluginHost.load(
             self.settings,
@@ -205,7 +204,9 @@ class _Builder:
 
         return await asyncio.to_thread(unlock, account, "account", self.overrides.ask_password)
 
-    async def _chain(self, signer: Signer, recipient: bytes) -> tuple[OnChainNode | None, Money]:
+    async def _chain(
+        self, signer: Signer, recipient: bytes, currencies: frozenset[str]
+    ) -> tuple[OnChainNode | None, Money]:
         """Connect to the chain, if there is one; what it needs is imported only then."""
         database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
@@ -217,7 +218,7 @@ class _Builder:
         assert isinstance(signer, LocalSigner)
         ask, emit = self.overrides.ask_password, self.emit
         builder = OnChainBuilder(
-            self.settings, database, signer, recipient, emit, self.log, self.stack, ask
+            self.settings, database, signer, recipient, emit, self.log, self.stack, ask, currencies
         )
         onchain = await builder.build()
         money = assembly.Money(
@@ -237,11 +238,12 @@ class _Builder:
         payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
         self.stack.push_async_callback(payments.drain)
         rates = assembly.rates(self.settings, money.wei)
+        host.open_market(money.wei, rates.decide)
         return payments, PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
 
     def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:
         """Make the workers' pool, the sessions and their results, which end together."""
-        pool = WorkerPool(self.emit)
+        pool = self.workers.pool = WorkerPool(self.emit)
         self.stack.push_async_callback(pool.close)
         objects = assembly.objects(self.settings)
 
@@ -258,33 +260,6 @@ class _Builder:
         )
         self.stack.push_async_callback(sessions.close)
         return pool, sessions, objects
-
-    def _faces(
-        self,
-        service: OrchestratorService,
-        host: PluginHost,
-        objects: ObjectStore,
-        orchestrator_id: str,
-    ) -> SegmentFaces:
-        limits, storage = self.settings.limits, self.settings.storage
-        remote = RemoteStorage(Guard(self.overrides.allowed_networks))
-        self.stack.push_async_callback(remote.close)
-        return SegmentFaces(
-            service=service,
-            settings=FaceSettings(
-                limit_bytes=limits.max_body_bytes,
-                stall_timeout_s=limits.body_stall_timeout_s,
-                spool_dir=storage.spool_dir,
-                orchestrator_id=orchestrator_id,
-            ),
-            pipeline=host.pipelines.get(TRANSCODE),
-            objects=objects,
-            remote=remote,
-            executor=self.stack.enter_context(ThreadPoolExecutor(HASH_THREADS, "podium-hash")),
-            budget=SpoolBudget(storage.spool_limit_mb * 2**20),
-            on_event=self.emit,
-            monotonic=time.monotonic,
-        )
 
 
 @asynccontextmanager

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podium.app import HASH_THREADS, running
+from podium.app import running
 from podium.assembly import Overrides
 from podium.bench import null
 from podium.config.load import parse_settings
+from podium.faces import HASH_THREADS
 from podium.listener import make_server, self_signed
 from podium.model import MAX_BODY_BYTES
 from podium.node import loop_factory

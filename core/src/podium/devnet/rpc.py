@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TIMEOUT_S = 30.0
+HEADERS = {"Content-Type": "application/json", "Connection": "close"}
+"""A connection for each call: web3.py keeps those it has for each thread, and closes none."""
 
 
 def load_web3() -> ModuleType:
@@ -31,7 +33,7 @@ class Rpc:
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        direct = {"timeout": timeout_s, "proxies": {"http": ""}}
+        direct = {"timeout": timeout_s, "proxies": {"http": ""}, "headers": HEADERS}
         self._provider = load_web3().HTTPProvider(
             url, request_kwargs=direct, exception_retry_configuration=None
         )

@@ -1,20 +1,24 @@
 """The spine: admit, pay, reserve, run, meter, settle.
 
-Every face (segments now; AI and BYOC requests) decodes its own wire format
-and hands the work over here, so that admission, payment, capacity, billing
-and the canonical log line exist once.
+Every face (segments, AI and BYOC requests) decodes its own wire format and
+hands the work over here, so that admission, payment, capacity, billing and the
+canonical log line exist once. Segments are paid before they wait for a slot;
+requests take the slot first, since a peer that is refused for want of one tries
+the next node with the same tickets.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from attrs import define, field, frozen
 from podium_hookspecs import (
     Admission,
     AdmitRequest,
+    BudgetExhausted,
     Chunk,
     JobFailed,
     JobFinished,
@@ -28,7 +32,7 @@ from podium_hookspecs import (
 from podium.errors import CredentialsError, PodiumError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from podium_hookspecs import Event, Job, Output, Pipeline, Requirements, Worker
 
@@ -37,11 +41,14 @@ if TYPE_CHECKING:
 
     Deliver = Callable[[Output], Awaitable[None]]
 
+T = TypeVar("T")
+
 ATTEMPTS = 2
 """Workers that a job is tried on when one is lost under it."""
 
 TOO_LONG = "Remote transcoder took too long"
 INTERNAL = "internal error"
+NO_BALANCE = "insufficient balance"
 
 
 class Admitter(Protocol):
@@ -67,12 +74,15 @@ class Billing:
         key: The balance's key: the session's ID for segments.
         wei_per_unit: Exact; 0 when nothing is charged.
         spent: Told each debit, so that what is held for the job shrinks with it.
+        left: Returns the balance, for jobs that are billed as they run and end at nothing; None
+            for those that were covered beforehand.
     """
 
     sender: bytes
     key: str
     wei_per_unit: Fraction
     spent: Callable[[Fraction], None] = field(default=lambda _: None, eq=False, repr=False)
+    left: Callable[[], Fraction | None] | None = field(default=None, eq=False, repr=False)
 
 
 @define
@@ -85,12 +95,19 @@ class JobMeter:
     amount: int = 0
 
     def add(self, units: Units) -> None:
-        """Debit ``units``; a unit other than the pipeline's raises ``ValueError``."""
+        """Debit ``units``; a unit other than the pipeline's raises ``ValueError``.
+
+        Raises:
+            BudgetExhausted: that was more than there was, in a job billed as it runs.
+        """
         self.amount = (self.total + units).amount
-        if self.billing.wei_per_unit:
-            cost = self.billing.wei_per_unit * units.amount
-            self.debits.debit(self.billing.sender, self.billing.key, cost)
-            self.billing.spent(cost)
+        if not self.billing.wei_per_unit:
+            return
+        cost = self.billing.wei_per_unit * units.amount
+        self.debits.debit(self.billing.sender, self.billing.key, cost)
+        self.billing.spent(cost)
+        if self.billing.left is not None and (self.billing.left() or 0) < 0:
+            raise BudgetExhausted("the sender's balance is used up", public=NO_BALANCE)
 
     @property
     def total(self) -> Units:
@@ -110,9 +127,36 @@ class _Record:
     worker: str = ""
     queued_s: float = 0.0
     run_s: float = 0.0
+    delivered: bool = False
     outcome: str = "ok"
     detail: str = ""
     attributes: dict[str, str] = field(factory=dict)
+
+
+@define
+class Reserved:
+    """A worker's slot that is held for a job.
+
+    Attributes:
+        worker: Where the job runs; another one after ``move``.
+    """
+
+    worker: Worker
+    _pool: WorkerPool
+    _pipeline: str
+    _needs: Requirements
+    _stack: AsyncExitStack
+
+    async def move(self) -> None:
+        """Give the slot back and take another one, of any worker that has one.
+
+        Raises:
+            PluginError: there is none.
+        """
+        await self._stack.aclose()
+        self.worker = await self._stack.enter_async_context(
+            self._pool.lease(self._pipeline, self._needs, "")
+        )
 
 
 @define
@@ -175,10 +219,61 @@ class Spine:
         """
         meter = JobMeter(pipeline.unit, billing, self.debits)
         record = _Record(attributes=dict(labels or {}))
-        try:
-            needs = _required(pipeline, job.request)
+        with self._settled(job, meter, record, media_duration_s):
+            needs = required(pipeline, job.request)
             async with asyncio.timeout(job.timeout_s):
                 await self._in_turn(job, pipeline, needs, meter, record, deliver)
+
+    @asynccontextmanager
+    async def reserve(self, pipeline: Pipeline, needs: Requirements) -> AsyncIterator[Reserved]:
+        """Hold a slot for a job that is yet to be paid for.
+
+        Raises:
+            Busy: none was free within the job's patience.
+            PluginError: no worker can do it.
+        """
+        async with AsyncExitStack() as stack:
+            lease = self.pool.lease(pipeline.name, needs, "")
+            worker = await stack.enter_async_context(lease)
+            yield Reserved(worker, self.pool, pipeline.name, needs, stack)
+
+    async def run_reserved(
+        self,
+        job: Job,
+        pipeline: Pipeline,
+        billing: Billing,
+        deliver: Deliver,
+        reserved: Reserved,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run, meter and settle one job on a slot that is held for it.
+
+        One ``JobFinished`` was emitted when this returns. A job whose worker is lost under it
+        moves to another, while nothing of it was billed or delivered.
+
+        Raises:
+            PluginError: from the pipeline, the worker or the lack of one.
+        """
+        meter = JobMeter(pipeline.unit, billing, self.debits)
+        record = _Record(attributes=dict(labels or {}))
+        with self._settled(job, meter, record, None):
+            async with asyncio.timeout(job.timeout_s):
+                for attempt in range(1, ATTEMPTS + 1):
+                    try:
+                        await self._timed(reserved.worker, job, pipeline, meter, record, deliver)
+                        return
+                    except WorkerLost:
+                        if attempt == ATTEMPTS or meter.amount or record.delivered:
+                            raise
+                        await reserved.move()
+
+    @contextmanager
+    def _settled(
+        self, job: Job, meter: JobMeter, record: _Record, media_duration_s: float | None
+    ) -> Iterator[None]:
+        """Note how a job ends, however it does, and tell of it once."""
+        try:
+            yield
         except TimeoutError as error:
             late = JobTimeout(f"not done within {job.timeout_s:g} s", public=TOO_LONG)
             record.outcome, record.detail = late.code, str(late)
@@ -191,6 +286,23 @@ class Spine:
             raise
         finally:
             self._settle(job, meter, record, media_duration_s)
+
+    async def _timed(
+        self,
+        worker: Worker,
+        job: Job,
+        pipeline: Pipeline,
+        meter: JobMeter,
+        record: _Record,
+        deliver: Deliver,
+    ) -> None:
+        """Run a job on a worker, and note which and how long."""
+        started_s = self.monotonic()
+        record.worker = worker.name
+        try:
+            await _run_on(worker, job, pipeline, meter, record, deliver)
+        finally:
+            record.run_s += self.monotonic() - started_s
 
     async def _in_turn(
         self,
@@ -207,13 +319,8 @@ class Spine:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     async with self.pool.lease(pipeline.name, needs, job.session_id) as worker:
-                        started_s = self.monotonic()
-                        record.queued_s = started_s - asked_s
-                        record.worker = worker.name
-                        try:
-                            await _run_on(worker, job, pipeline, meter, record, deliver)
-                        finally:
-                            record.run_s += self.monotonic() - started_s
+                        record.queued_s = self.monotonic() - asked_s
+                        await self._timed(worker, job, pipeline, meter, record, deliver)
                     return
                 except WorkerLost:
                     # What was billed was delivered: such a job is not done twice.
@@ -246,14 +353,39 @@ class Spine:
         )
 
 
-def _required(pipeline: Pipeline, request: object) -> Requirements:
-    """Ask a pipeline what a request needs; its unforeseen error fails the job, not the node."""
+async def checked(answer: Awaitable[T]) -> T:
+    """Await a plugin's answer; its unforeseen error fails the job, not the node.
+
+    Raises:
+        PluginError: from the plugin, or in place of what it raised.
+    """
+    try:
+        return await answer
+    except (PluginError, PodiumError):
+        raise
+    except Exception as error:
+        raise JobFailed(f"{type(error).__name__}: {error}", public=INTERNAL) from error
+
+
+def required(pipeline: Pipeline, request: object) -> Requirements:
+    """Ask a pipeline what a request needs; errors as for :func:`checked`."""
     try:
         return pipeline.require(request)
     except PluginError:
         raise
     except Exception as error:
         raise JobFailed(f"{type(error).__name__}: {error}", public=INTERNAL) from error
+
+
+def estimated(pipeline: Pipeline, request: object) -> int:
+    """Ask a pipeline how many units must be covered; errors as for :func:`checked`."""
+    try:
+        units = pipeline.estimate(request)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise JobFailed(f"{type(error).__name__}: {error}", public=INTERNAL) from error
+    return units.amount
 
 
 async def _run_on(
@@ -274,6 +406,7 @@ async def _run_on(
             if isinstance(output, Result):
                 finished = True
                 record.attributes.update(output.attributes)
+            record.delivered = True
             await deliver(output)
     except (PluginError, PodiumError):
         raise

@@ -10,15 +10,16 @@ from collections import OrderedDict
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from attrs import define, field
-from podium_hookspecs import PluginError, PriceRequest
+from attrs import define, field, frozen
+from podium_hookspecs import PluginError, Price, PriceRequest
 
 from podium.errors import SenderError
+from podium.model import PriceInfo
+from podium.pricing import price_info
 
 if TYPE_CHECKING:
-    from podium_hookspecs import Price
+    from collections.abc import Iterable
 
-    from podium.model import PriceInfo
     from podium.payments import Payments
     from podium.pricing import PriceBook
     from podium.wire.payment import Payment, TicketParams
@@ -28,8 +29,41 @@ REMEMBERED_ADMISSIONS = 10_000
 """Sessions whose admission set a price; the least recent is forgotten first."""
 
 
-def _request(sender: bytes) -> PriceRequest:
-    return PriceRequest(sender, H264)
+@frozen
+class Ware:
+    """What is priced: a unit of a capability's work, of one model.
+
+    Attributes:
+        capability: Network number; H.264 stands for transcoding.
+        model: Model identifier, or a BYOC capability's name.
+        unit: What is counted.
+    """
+
+    capability: int = H264
+    model: str | None = None
+    unit: str = "pixel"
+
+    @property
+    def key(self) -> str:
+        """The balance that pays for it: one for each sender, capability and model (ai 1.5)."""
+        return f"{self.capability}_{self.model}"
+
+    def asked_by(self, sender: bytes) -> PriceRequest:
+        """Return the question for plugins."""
+        return PriceRequest(sender, self.capability, self.model, self.unit)
+
+
+TRANSCODING = Ware()
+
+
+def _claimed(payment: Payment | None) -> Fraction | None:
+    """Return the price that a payment's tickets claim, if that makes sense and is not zero."""
+    if payment is None or not payment.has_tickets or payment.expected_price is None:
+        return None
+    price = payment.expected_price
+    if price.price_per_unit <= 0 or price.pixels_per_unit <= 0:
+        return None
+    return price.wei_per_unit
 
 
 @define(eq=False)
@@ -90,7 +124,12 @@ class Till:
         return self.payments.charges
 
     async def quote(
-        self, sender: bytes, key: str, admitted: Price | None = None
+        self,
+        sender: bytes,
+        key: str,
+        admitted: Price | None = None,
+        ware: Ware = TRANSCODING,
+        payment: Payment | None = None,
     ) -> tuple[TicketParams, PriceInfo] | None:
         """Return fresh ticket parameters and the price they are bound to; None off chain.
 
@@ -98,6 +137,10 @@ class Till:
             sender: 20-byte address.
             key: Whose frozen price holds, if it has one.
             admitted: A price that an admission sets for this key, from now on.
+            ware: What is priced.
+            payment: One that is taken after this quote and before it goes out. Its tickets then
+                prove its price, which the key has from then on: where prices rose since, they
+                rose for others. (Where they fell the reference quotes the new one, once.)
 
         Raises:
             SenderError: the sender's funds do not allow tickets, or no price could be made.
@@ -109,11 +152,44 @@ class Till:
         fixed = self.payments.fixed_price(sender, key)
         admitted = self._admitted.get((sender, key))
         try:
-            info = await self.book.quote(_request(sender), fixed=fixed, admitted=admitted)
+            info = await self.book.quote(ware.asked_by(sender), fixed=fixed, admitted=admitted)
         except PluginError as error:
             raise SenderError(error.public) from error
+        claimed = _claimed(payment) if fixed is None else None
+        if claimed is not None and claimed < info.wei_per_unit:
+            info = price_info(claimed)
         params = await self.payments.offer(sender, info.wei_per_unit)
         return None if params is None else (params, info)
+
+    def sum_of(self, sender: bytes, wares: Iterable[Ware]) -> Price | None:
+        """Return what one unit of each of several wares costs together; None off chain.
+
+        Raises:
+            SenderError: one of them has no price.
+        """
+        if not self.payments.charges:
+            return None
+        try:
+            prices = [self.book.base(ware.asked_by(sender)) for ware in wares]
+        except PluginError as error:
+            raise SenderError(error.public) from error
+        return Price(sum(prices, Fraction(0)), TRANSCODING.unit)
+
+    def listed(self, sender: bytes, wares: Iterable[Ware]) -> list[PriceInfo]:
+        """Return a price list in whole wei, unadjusted; nothing off chain.
+
+        A ware that has no price for this sender is left out.
+        """
+        if not self.payments.charges:
+            return []
+        infos = []
+        for ware in wares:
+            try:
+                price = self.book.base(ware.asked_by(sender))
+            except PluginError:
+                continue
+            infos.append(PriceInfo(int(price), 1, ware.capability, ware.model or ""))
+        return infos
 
     def _remember(self, sender: bytes, key: str, price: Price) -> None:
         self._admitted[sender, key] = price
@@ -129,12 +205,26 @@ class Till:
         """
         await self.payments.receive(payment, key, stream)
 
-    def charge(self, payment: Payment, key: str, stream: str = "") -> Hold:
-        """Check that a job under a payment is covered, and hold one ticket's value for it.
+    def charge(
+        self,
+        payment: Payment,
+        key: str,
+        stream: str = "",
+        ware: Ware = TRANSCODING,
+        units: int = 0,
+    ) -> Hold:
+        """Check that a job under a payment is covered, and hold what it may cost.
 
         Jobs that wait side by side cannot all count on the same ticket. What a job has been
         billed is held no longer, so a gateway's parallel segments, each with tickets of its
         own, do not stand in each other's way.
+
+        Args:
+            payment: As received.
+            key: Whose balance.
+            stream: The gateway's name of the stream, for events only.
+            ware: What is bought.
+            units: How many must be covered, if that is more than one ticket's value.
 
         Raises:
             PaymentError: ``Insufficient balance``, or a price that was never agreed.
@@ -143,13 +233,14 @@ class Till:
         if quoted is None:
             try:
                 admitted = self._admitted.get((payment.sender, key))
-                quoted = self.book.base(_request(payment.sender), admitted)
+                quoted = self.book.base(ware.asked_by(payment.sender), admitted)
             except PluginError as error:
                 raise SenderError(error.public) from error
         account = (payment.sender, key)
         held = self._held.get(account, Fraction(0))
-        rate = self.payments.charge(payment, key, quoted, held, stream)
-        hold = Hold(self._held, account, rate, Fraction(self.payments.ticket_ev if rate else 0))
+        rate = self.payments.charge(payment, key, quoted, held, stream, units)
+        bar = max(Fraction(self.payments.ticket_ev), rate * units) if rate else Fraction(0)
+        hold = Hold(self._held, account, rate, bar)
         hold.take()
         return hold
 

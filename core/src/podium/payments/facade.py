@@ -81,6 +81,7 @@ class Payments(Protocol):
         quoted: Fraction,
         held: Fraction = NOTHING,
         stream: str = "",
+        units: int = 0,
     ) -> Fraction:
         """Check that work under a payment is covered; call it after :meth:`receive`.
 
@@ -91,6 +92,7 @@ class Payments(Protocol):
                 where there is one).
             held: Wei of the balance that other jobs in hand have not used yet.
             stream: The gateway's name of the stream, for events only.
+            units: How many must be covered, if they cost more than one ticket's value.
 
         Returns:
             Wei per unit to debit; 0 where nothing is charged.
@@ -138,6 +140,7 @@ class NoPayments:
         quoted: Fraction,
         held: Fraction = NOTHING,
         stream: str = "",
+        units: int = 0,
     ) -> Fraction:
         """Charge nothing."""
         return Fraction(0)
@@ -239,6 +242,7 @@ class TicketPayments:
         quoted: Fraction,
         held: Fraction = NOTHING,
         stream: str = "",
+        units: int = 0,
     ) -> Fraction:
         """See :meth:`Payments.charge`."""
         balance = self.ledger.balance(payment.sender, key)
@@ -249,6 +253,7 @@ class TicketPayments:
                 fixed=self.ledger.fixed_price(payment.sender, key),
                 balance=None if balance is None else balance - held,
                 ticket_ev=self.settings.ticket_ev,
+                units=units,
             )
         except PaymentError as error:
             self._refused(payment, key, stream, error)

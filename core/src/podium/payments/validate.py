@@ -233,6 +233,7 @@ def billed_price(
     fixed: Fraction | None,
     balance: Fraction | None,
     ticket_ev: int,
+    units: int = 0,
 ) -> Fraction:
     """Decide what work under a payment costs, and that it is covered.
 
@@ -246,6 +247,7 @@ def billed_price(
         fixed: The price fixed for the key, if any.
         balance: The sender's balance for the key, None without an account.
         ticket_ev: The balance that must be there, wei: one ticket's expected value.
+        units: Work that must be covered too, where it costs more than that.
 
     Returns:
         Wei per unit to debit; 0 where nothing is charged.
@@ -257,7 +259,7 @@ def billed_price(
     if payment.has_tickets:
         price = expected_price(payment.expected_price)
         if price > 0:
-            _require(balance, ticket_ev)
+            _require(balance, max(Fraction(ticket_ev), price * units))
         return price
     if quoted <= 0 and not fixed:
         return Fraction(0)
@@ -267,9 +269,10 @@ def billed_price(
     price = expected_price(payment.expected_price)
     if price != fixed:
         raise PriceInvalid(f"price is {price}, not {fixed} as fixed for the session")
+    _require(balance, price * units)
     return price
 
 
-def _require(balance: Fraction | None, ticket_ev: int) -> None:
-    if balance is None or balance < ticket_ev:
+def _require(balance: Fraction | None, wei: Fraction | int) -> None:
+    if balance is None or balance < wei:
         raise InsufficientBalance

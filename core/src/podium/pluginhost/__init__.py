@@ -1,7 +1,7 @@
 """Plugins: found by metadata, imported only when enabled, kept apart from each other."""
 
 from podium.pluginhost.call import PluginFailure
-from podium.pluginhost.context import HostContext, NodeFacts
+from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
 from podium.pluginhost.host import PluginHost, Services
 from podium.pluginhost.status import PluginState, PluginStatus
 
@@ -13,4 +13,5 @@ __all__ = [
     "PluginState",
     "PluginStatus",
     "Services",
+    "WorkerDoor",
 ]

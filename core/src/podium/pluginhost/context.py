@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from attrs import define, field, frozen
+from podium_hookspecs import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from fractions import Fraction
     from pathlib import Path
 
-    from podium_hookspecs import Log, Metrics
+    from podium_hookspecs import Log, Metrics, Price, PriceRequest, Worker
+
+    from podium.pluginhost.market import Market
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +41,42 @@ class NodeFacts:
     service_uri: str = ""
 
 
+class Pool(Protocol):
+    """What plugins reach of the node's workers."""
+
+    async def add(self, worker: Worker) -> None:
+        """Take one more worker in and start it."""
+
+    async def remove(self, name: str, drain_s: float = 0.0) -> bool:
+        """Let a worker go; False when there is none of that name."""
+
+    def usage(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all."""
+
+
+@define(eq=False)
+class WorkerDoor:
+    """The way from plugins to the workers, which are there only after the plugins.
+
+    Attributes:
+        pool: The node's workers.
+        changed: Called when something else is to be advertised.
+    """
+
+    pool: Pool | None = None
+    changed: Callable[[], None] = lambda: None
+
+    def open(self) -> Pool:
+        """Return the workers.
+
+        Raises:
+            PluginError: the node has none yet.
+        """
+        if self.pool is None:
+            raise PluginError("workers are added when the node runs, not while plugins load")
+        return self.pool
+
+
 @define(eq=False)
 class HostContext:
     """A plugin's view of the node (``podium_hookspecs.PluginContext``)."""
@@ -49,6 +89,9 @@ class HostContext:
     log: Log
     metrics: Metrics
     _on_task_failure: Callable[[str, str], None]
+    _market: Market
+    _workers: WorkerDoor = field(factory=WorkerDoor)
+    _added: set[str] = field(factory=set, init=False)
     state: Any = field(default=None, init=False)
     _threads: ThreadPoolExecutor | None = field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
@@ -67,6 +110,39 @@ class HostContext:
         task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.plugin}:{name}")
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, name))
+
+    def slots(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all."""
+        pool = self._workers.pool
+        return (0, 0) if pool is None else pool.usage()
+
+    def currency(self, name: str) -> Callable[[Fraction], Fraction]:
+        """Return a function from an amount of a currency to exact wei."""
+        return self._market.currency(self.plugin, name)
+
+    def next_price(self, request: PriceRequest) -> Price:
+        """Return what would be charged without this plugin."""
+        return self._market.next_price(self.plugin, request)
+
+    async def add_worker(self, worker: Worker) -> None:
+        """Give the node one more worker while it runs.
+
+        Raises:
+            PluginError: its name is taken, or the node is not that far yet.
+        """
+        await self._workers.open().add(worker)
+        self._added.add(worker.name)
+
+    async def remove_worker(self, name: str, *, drain_s: float = 0.0) -> bool:
+        """Close a worker that this plugin added; False when there is none of that name."""
+        if name not in self._added:
+            return False
+        self._added.discard(name)
+        return await self._workers.open().remove(name, drain_s)
+
+    def changed(self) -> None:
+        """Have the node advertise anew."""
+        self._workers.changed()
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -92,6 +92,7 @@ class SpooledBody:
         budget: Room of all bodies together.
         limit_bytes: The largest body.
         folder: Where the file lives, from the first byte on; None keeps it in memory.
+        hashed: Whether ``keccak256`` will be asked for; hashing costs more than all else.
     """
 
     def __init__(
@@ -101,8 +102,10 @@ class SpooledBody:
         *,
         limit_bytes: int,
         folder: Path | None = None,
+        hashed: bool = True,
     ) -> None:
         self._budget = budget
+        self._hashed = hashed
         self._taken_bytes = 0
         self._folder = folder
         self._fd = -1
@@ -157,6 +160,8 @@ class SpooledBody:
                 self.fileno()
         else:
             await self._write_file(data)
+        if not self._hashed:
+            return
         self._unhashed.append(data)
         self._unhashed_bytes += len(data)
         if self._unhashed_bytes >= HASH_STEP_BYTES:

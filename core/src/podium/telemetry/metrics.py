@@ -211,7 +211,7 @@ class Telemetry:
         self._own["podium_jobs_total"].inc(pipeline=event.pipeline, outcome=event.outcome)
         self._own["podium_job_queue_seconds"].observe(event.queued_s, pipeline=event.pipeline)
         self._own["podium_job_run_seconds"].observe(event.run_s, pipeline=event.pipeline)
-        if event.unit == "pixel" and event.units:
+        if event.media_duration_s is not None and event.units:
             self._inc("livepeer_mil_pixels_processed", event.units / 1e6, stream=stream)
         if event.media_duration_s is not None and event.outcome == "ok":
             self._transcoded(event, event.media_duration_s)

@@ -11,7 +11,7 @@ from podium_hookspecs import AdmitRequest, PluginChanged, WorkerChanged
 
 from podium import crypto
 from podium.errors import CapacityError, CredentialsError, PodiumError
-from podium.model import PROTOCOL_VERSION, Capabilities, ModelConstraint
+from podium.jobs.till import TRANSCODING
 from podium.web.grpc import GrpcError, Status
 from podium.wire import capabilities
 from podium.wire.payment import params_to_pb, price_to_pb
@@ -21,56 +21,22 @@ from podium.wire.segment import token_from_pb, token_to_pb
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from podium_hookspecs import Event, Offer, Pipeline, Price
+    from podium_hookspecs import Event, Price
 
     from podium.crypto import Signer
     from podium.jobs.spine import Spine
-    from podium.jobs.till import Till
-    from podium.model import AuthToken
+    from podium.jobs.till import Till, Ware
+    from podium.model import AuthToken, Capabilities
     from podium.sessions.registry import Sessions
     from podium.sessions.tokens import Tokens
+    from podium.web.advertise import Advertised
     from podium.web.grpc import Context
-    from podium.workers.pool import WorkerPool
-
-STORAGE_DIRECT = 4
-STORAGE_S3 = 5
-STORAGE_GCS = 6
-AUTH_TOKEN = 12
-CORE_CAPABILITIES = frozenset({STORAGE_DIRECT, STORAGE_S3, STORAGE_GCS, AUTH_TOKEN})
-"""What the core itself does, whatever the plugins do."""
+    from podium.wire.payment import Payment
 
 PING_BYTES = (0, 32)
 """Lengths of a value that Ping signs: signing anything for anybody would sign tickets too."""
 
 KNOWN_SENDERS = 4096
-
-
-def advertise(pipelines: Sequence[Pipeline], pool: WorkerPool) -> Capabilities:
-    """Put together what the node does now, from its pipelines' offers."""
-    workers = pool.up
-    offers = [offer for pipeline in pipelines for offer in pipeline.offers(workers)]
-    if not offers:
-        return Capabilities(version=PROTOCOL_VERSION, min_version=PROTOCOL_VERSION)
-    bits = CORE_CAPABILITIES | {offer.capability for offer in offers}
-    models: dict[int, dict[str, ModelConstraint]] = {}
-    capacities = dict.fromkeys(sorted(bits), 1)
-    for offer in offers:
-        if offer.model is not None:
-            models.setdefault(offer.capability, {})[offer.model] = _constraint(offer)
-    for number, entries in models.items():
-        capacities[number] = sum(entry.capacity for entry in entries.values())
-    return Capabilities(
-        bits=bits,
-        words=len(capabilities.bits_to_words(bits)),
-        capacities=capacities,
-        version=PROTOCOL_VERSION,
-        min_version=PROTOCOL_VERSION,
-        models=models,
-    )
-
-
-def _constraint(offer: Offer) -> ModelConstraint:
-    return ModelConstraint(offer.warm, offer.capacity, offer.runner_version, offer.in_use)
 
 
 @define(eq=False)
@@ -84,6 +50,7 @@ class OrchestratorService:
         service_uri: Where peers reach this node, without a trailing slash.
         nodes: Sibling nodes.
         now_advertised: Returns what the node does now.
+        hardware: Returns what runs which model now.
     """
 
     service_uri: str
@@ -93,9 +60,10 @@ class OrchestratorService:
     sessions: Sessions
     spine: Spine
     till: Till
-    now_advertised: Callable[[], Capabilities]
+    now_advertised: Callable[[], Advertised]
+    hardware: Callable[[], list[pb.HardwareInformation]] = list
     draining: bool = False
-    _capabilities: Capabilities | None = None
+    _advertised: Advertised | None = None
     _static: bytes = b""
     _known: OrderedDict[bytes, None] = field(factory=OrderedDict)
 
@@ -111,20 +79,29 @@ class OrchestratorService:
     def on_event(self, event: Event) -> None:
         """Forget what was serialized when a worker or plugin came, went or changed."""
         if isinstance(event, WorkerChanged | PluginChanged):
-            self._capabilities = None
+            self.changed()
+
+    def changed(self) -> None:
+        """Forget what was serialized: something else is to be advertised."""
+        self._advertised = None
 
     @property
-    def capabilities(self) -> Capabilities:
+    def advertised(self) -> Advertised:
         """What the node does now."""
-        if self._capabilities is None:
-            self._capabilities = self.now_advertised()
+        if self._advertised is None:
+            self._advertised = self.now_advertised()
             self._static = pb.OrchestratorInfo(
                 transcoder=self.service_uri,
                 address=self.signer.address,
-                capabilities=capabilities.to_pb(self._capabilities),
+                capabilities=capabilities.to_pb(self._advertised.capabilities),
                 nodes=self.nodes,
             ).SerializeToString()
-        return self._capabilities
+        return self._advertised
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the node does now, as gateways match it."""
+        return self.advertised.capabilities
 
     async def info(
         self,
@@ -132,6 +109,8 @@ class OrchestratorService:
         token: AuthToken,
         key: str,
         price: Price | None = None,
+        ware: Ware = TRANSCODING,
+        payment: Payment | None = None,
     ) -> bytes:
         """Return a serialized OrchestratorInfo for one sender.
 
@@ -140,12 +119,14 @@ class OrchestratorService:
             token: Goes into the reply as it is.
             key: Whose frozen price holds: a session's ID or a manifest's.
             price: A price that an admission set for this sender.
+            ware: What is priced.
+            payment: What comes with the request: its price may be about to become the key's.
 
         Raises:
             SenderError: the sender's funds do not allow tickets.
         """
         assert self.capabilities is not None
-        quoted = await self.till.quote(sender, key, price)
+        quoted = await self.till.quote(sender, key, price, ware, payment)
         fresh = pb.OrchestratorInfo(
             auth_token=token_to_pb(token),
             ticket_params=None if quoted is None else params_to_pb(quoted[0]),
@@ -159,16 +140,39 @@ class OrchestratorService:
             message = pb.OrchestratorRequest.FromString(request)
             sender = message.address[-20:].rjust(20, b"\0")
             self._check_request(sender, message.sig)
-            bits = None
+            asked = None
             if message.HasField("capabilities"):
-                bits = capabilities.from_pb(message.capabilities).bits
-            price = await self._admit(AdmitRequest(sender, "discover", capabilities=bits))
-            token = self.tokens.issue()
-            return await self.info(sender, token, token.session_id, price)
+                asked = capabilities.from_pb(message.capabilities)
+            return await self._discovered(sender, asked)
         except DecodeError as error:
             raise GrpcError(Status.INTERNAL, "grpc: error unmarshalling request") from error
         except PodiumError as error:
             raise GrpcError(Status.UNKNOWN, str(error)) from error
+
+    async def _discovered(self, sender: bytes, asked: Capabilities | None) -> bytes:
+        wares = self.advertised.wanted(asked)
+        bits = None if asked is None else asked.bits
+        model = wares[0].model if len(wares) == 1 else None
+        price = await self._admit(AdmitRequest(sender, "discover", capabilities=bits, model=model))
+        token = self.tokens.issue()
+        if asked is None:
+            plain = await self.info(sender, token, token.session_id, price)
+            return plain + self._lists(sender)
+        if len(wares) == 1:
+            return await self.info(sender, token, wares[0].key, price, wares[0])
+        if wares and price is None:
+            price = self.till.sum_of(sender, wares)
+        return await self.info(sender, token, token.session_id, price)
+
+    def _lists(self, sender: bytes) -> bytes:
+        """Return the price list and the hardware, for who asks for nothing in particular."""
+        if not self.advertised.wares:
+            return b""
+        prices = self.till.listed(sender, self.advertised.wares)
+        return pb.OrchestratorInfo(
+            capabilities_prices=[price_to_pb(info) for info in prices],
+            hardware=self.hardware(),
+        ).SerializeToString()
 
     def _check_request(self, sender: bytes, sig: bytes) -> None:
         if self.till.verifies and not self._signed_by(sender, sig):

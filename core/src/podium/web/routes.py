@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from podium_hookspecs import AsgiApp, Mount
 
+    from podium.web.ai import AiFace
     from podium.web.asgi import Receive, Scope, Send
 
 GRPC = b"application/grpc"
@@ -44,12 +45,14 @@ class PublicApp:
         grpc: Takes every gRPC call.
         core: The core's own paths.
         results: Takes what is below ``/stream/``.
+        ai: Takes the paths of HTTP pipelines.
         router: Takes the rest: plugins' mounts.
     """
 
     grpc: AsgiApp
     core: Mapping[str, AsgiApp]
     results: AsgiApp
+    ai: AiFace
     router: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +61,8 @@ class PublicApp:
             app = self.grpc
         elif (found := self.core.get(scope["path"])) is not None:
             app = found
+        elif self.ai.find(scope["path"]) is not None:
+            app = self.ai
         else:
             app = self.results if scope["path"].startswith(PREFIX) else self.router
         await app(scope, receive, send)
@@ -73,6 +78,7 @@ def public_app(
     segment: AsgiApp,
     payment: AsgiApp,
     results: AsgiApp,
+    ai: AiFace,
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
@@ -81,5 +87,6 @@ def public_app(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
+        ai=ai,
         router=Router(public, default=not_found, redirect_slashes=False),
     )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 from podium_hookspecs import (
-    AdmitRequest,
     Chunk,
     Job,
     JobBodyRead,
@@ -24,23 +23,18 @@ from podium_hookspecs import (
     TranscodeRequest,
 )
 
-from podium import crypto
-from podium.errors import CapacityError, CredentialsError, PodiumError
+from podium.errors import CapacityError, PodiumError
 from podium.jobs.spine import Billing
 from podium.model import MAX_BODY_BYTES
-from podium.stores.spool import SpoolBudget, SpooledBody
 from podium.web.asgi import header, read_body, send_error, while_connected
+from podium.web.credentials import check_headers
 from podium.web.errors import HashMismatch, result_text
 from podium.web.results import content_type, folder_name, object_url
-from podium.wire import capabilities
 from podium.wire import segment as codec
-from podium.wire.payment import decode_payment
 from podium.wire.pb import lp_rpc_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
-    from pathlib import Path
 
     from podium_hookspecs import Event, Output, Pipeline, Profile
 
@@ -48,7 +42,9 @@ if TYPE_CHECKING:
     from podium.model import AuthToken, UploadTarget
     from podium.stores.objects import ObjectStore
     from podium.stores.remote import RemoteStorage
+    from podium.stores.spool import SpooledBody
     from podium.web.asgi import Receive, Scope, Send
+    from podium.web.bodies import Bodies
     from podium.web.orchestrator import OrchestratorService
     from podium.wire.payment import Payment
     from podium.wire.segment import SegmentCredentials
@@ -70,14 +66,10 @@ class Settings:
 
     Attributes:
         limit_bytes: Largest body.
-        stall_timeout_s: Longest silence inside a body.
-        spool_dir: Where bodies lie; None: in memory.
         orchestrator_id: For the renditions' metadata.
     """
 
     limit_bytes: int = MAX_BODY_BYTES
-    stall_timeout_s: float = 30.0
-    spool_dir: Path | None = None
     orchestrator_id: str = "offchain"
 
 
@@ -111,8 +103,7 @@ class SegmentFaces:
     Args:
         service: Identity, tokens, sessions, till and spine of the node.
         pipeline: The transcoding pipeline; None while the node has none.
-        executor: Threads that hash.
-        budget: Room of all bodies together.
+        bodies: Where bodies go, and the threads that hash.
     """
 
     service: OrchestratorService
@@ -120,8 +111,7 @@ class SegmentFaces:
     pipeline: Pipeline | None
     objects: ObjectStore
     remote: RemoteStorage
-    executor: Executor
-    budget: SpoolBudget
+    bodies: Bodies
     on_event: Callable[[Event], None]
     monotonic: Callable[[], float]
 
@@ -129,7 +119,7 @@ class SegmentFaces:
         """Answer POST /payment: credit tickets to the manifest, without work."""
         del receive
         try:
-            credentials, payment, token = await self._check_headers(scope)
+            credentials, payment, token = await check_headers(self.service, scope)
             manifest = credentials.manifest_key
             info = await self.service.info(payment.sender, token, manifest)
             await self.service.till.receive(payment, manifest, manifest)
@@ -150,12 +140,7 @@ class SegmentFaces:
             try:
                 accepted = await self._accept(scope)
                 stack.callback(accepted.hold.release)
-                body = SpooledBody(
-                    self.executor,
-                    self.budget,
-                    limit_bytes=self.settings.limit_bytes,
-                    folder=self.settings.spool_dir,
-                )
+                body = self.bodies.new(self.settings.limit_bytes, hashed=True)
                 stack.push_async_callback(body.close)
                 await self._read(scope, receive, accepted, body)
             except PodiumError as error:
@@ -169,8 +154,9 @@ class SegmentFaces:
 
     async def _accept(self, scope: Scope) -> Accepted:
         """Do every check that needs no body, in the reference's order, and take the payment."""
-        credentials, payment, token = await self._check_headers(scope)
-        info = await self.service.info(payment.sender, token, token.session_id)
+        credentials, payment, token = await check_headers(self.service, scope)
+        sender, session_id = payment.sender, token.session_id
+        info = await self.service.info(sender, token, session_id, payment=payment)
         stream = credentials.manifest_key
         await self.service.till.receive(payment, token.session_id, stream)
         hold = self.service.till.charge(payment, token.session_id, stream)
@@ -187,35 +173,11 @@ class SegmentFaces:
         )
         return Accepted(credentials, payment, token, info, job_id, hold)
 
-    async def _check_headers(self, scope: Scope) -> tuple[SegmentCredentials, Payment, AuthToken]:
-        payment = decode_payment(header(scope, b"livepeer-payment"))
-        credentials = codec.decode_credentials(header(scope, b"livepeer-segment"))
-        self._check_signature(credentials, payment.sender)
-        if not capabilities.serves(self.service.capabilities, credentials.capabilities):
-            raise CredentialsError("incompatible capabilities")
-        token = self.service.tokens.check(credentials.auth_token)
-        self.service.sessions.check_capacity(token.session_id)
-        request = AdmitRequest(
-            payment.sender, "job", token.session_id, credentials.capabilities.bits
-        )
-        await self.service.spine.admit(request)
-        return credentials, payment, token
-
-    def _check_signature(self, credentials: SegmentCredentials, sender: bytes) -> None:
-        if not self.service.till.verifies:
-            return
-        signed = codec.signed_bytes(
-            credentials.manifest_id, credentials.seq, credentials.hash, credentials.profiles
-        )
-        signer = crypto.recover(crypto.keccak256(signed), credentials.sig)
-        if signer is None or signer != sender:
-            raise CredentialsError("ErrSegSig")
-
     async def _read(
         self, scope: Scope, receive: Receive, accepted: Accepted, body: SpooledBody
     ) -> None:
         """Take the body in, from the request or from the URI in it, and check its hash."""
-        started_s, stall_timeout_s = self.monotonic(), self.settings.stall_timeout_s
+        started_s, stall_timeout_s = self.monotonic(), self.bodies.stall_timeout_s
         if header(scope, b"content-type") == URI_BODY:
             named = _Uri()
             await read_body(receive, named.write, stall_timeout_s)
@@ -258,7 +220,7 @@ class SegmentFaces:
         if sum(map(len, videos)) <= HASH_HERE_BYTES:
             return codec.result_digest(videos)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, codec.result_digest, videos)
+        return await loop.run_in_executor(self.bodies.executor, codec.result_digest, videos)
 
     def _job(self, accepted: Accepted, body: SpooledBody) -> Job:
         credentials = accepted.credentials
