@@ -226,7 +226,7 @@ def test_the_token_is_asked_for(running, llm_dir):
         reply = ask(runner)
         assert reply.status_code == 401
         assert reply.json() == {"detail": {"msg": "Invalid bearer token"}}, "no dot here"
-        for path in ("/v1/chat/completions",):
-            assert runner.client.post(path, json=ASK).status_code == 401
+        assert runner.client.post("/v1/chat/completions", json=ASK).status_code == 401
+        assert runner.client.get("/v1/models").status_code == 401
         reply = runner.client.post("/llm", json=ASK, headers={"authorization": "Bearer abc"})
         assert reply.status_code == 200

@@ -106,6 +106,20 @@ def test_the_socket_can_wait_for_the_model(running, tmp_path):
         assert runner.process.wait(30) == 3
 
 
+def test_sigterm_ends_a_process_that_still_loads(running, tmp_path):
+    slow = tmp_path / "espeak-ng"
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/loading; exec sleep 20\n")
+    slow.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for first in ("0", "1"):
+        with running(**SPEECH, PATH=path, LOAD_FIRST=first) as runner:
+            _wait_for(tmp_path / "loading")
+            code, seconds = runner.stop()
+        assert code == 0
+        assert seconds < 2
+        (tmp_path / "loading").unlink()
+
+
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
@@ -147,7 +161,8 @@ def test_sigterm_ends_a_busy_process_and_its_children(running, tmp_path):
         assert runner.wait("OK", "ERROR") == "OK", runner.log.read_text()
         asked = threading.Thread(target=_ignore_end, args=(runner,))
         asked.start()
-        pid = _read_pid(tmp_path / "pid")
+        _wait_for(tmp_path / "pid", size=1)
+        pid = int((tmp_path / "pid").read_text())
         code, seconds = runner.stop()
         asked.join()
     assert code == 0
@@ -162,13 +177,11 @@ def _ignore_end(runner):
         return
 
 
-def _read_pid(path):
+def _wait_for(path, size=0):
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if path.exists() and (text := path.read_text().strip()):
-            return int(text)
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline, "the program was not started"
         time.sleep(0.02)
-    raise AssertionError("the program was not started")
 
 
 def _wait_until_gone(pid):

@@ -75,6 +75,14 @@ def test_a_text_too_long_is_refused(runner):
     assert reply.json() == {"detail": {"msg": "The text has 10001 characters; the limit is 10000."}}
 
 
+def test_a_text_that_takes_too_long_to_say_is_refused(runner):
+    before = runner.peak_bytes()
+    reply = say(runner, "999999999 " * 999)
+    assert reply.status_code == 400
+    assert reply.json() == {"detail": {"msg": "Saying this takes longer than 900 seconds."}}
+    assert runner.peak_bytes() - before < 150_000_000
+
+
 @pytest.mark.parametrize(
     ("body", "where", "kind"),
     [

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 import uvicorn
@@ -15,6 +16,16 @@ from podium_runner_cpu.web.app import create_app
 
 GRACE_S = 1
 MAX_CONNECTIONS = 256
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but a signal before the start is over ends it at once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        super().handle_exit(sig, frame)
+        if not self.started:
+            os._exit(0)
 
 
 def main() -> int:
@@ -47,7 +58,7 @@ def main() -> int:
     # uvicorn raises the signal that ended it once more; a signal is how we are meant to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.run()
     return 0 if server.started else 3
 

@@ -13,6 +13,7 @@
     ├── RequestTimeout       408
     ├── TooLarge             413
     ├── AudioConversionError 415
+    ├── ClientGone           499  the client left
     ├── NotReady             503  the model is not loaded
     ├── Busy                 503  too many requests wait already
     └── ModelUnavailable     500  the model cannot be loaded on this machine
@@ -118,6 +119,13 @@ class AudioConversionError(RunnerError):
 
     code = "audio-conversion"
     status = 415
+
+
+class ClientGone(RunnerError):
+    """The client left before its request was whole; nobody reads this reply."""
+
+    code = "client-gone"
+    status = 499
 
 
 class NotReady(RunnerError):

@@ -35,6 +35,7 @@ class Limits:
         pixels: of an uploaded picture, checked before it is decoded.
         audio_s: seconds of uploaded sound.
         text_chars: characters to speak.
+        speech_s: seconds of spoken sound.
         side: pixels of a made picture's longer side.
         steps: of a diffusion model.
         images: made by one request.
@@ -48,11 +49,12 @@ class Limits:
     pixels: int = field(default=40_000_000, validator=gt(0))
     audio_s: float = field(default=3600.0, validator=gt(0))
     text_chars: int = field(default=10_000, validator=gt(0))
+    speech_s: float = field(default=900.0, validator=gt(0))
     side: int = field(default=2048, validator=gt(0))
     steps: int = field(default=200, validator=gt(0))
     images: int = field(default=10, validator=gt(0))
     tokens: int = field(default=8192, validator=gt(0))
-    waiting: int = field(default=16, validator=gt(0))
+    waiting: int = field(default=4, validator=gt(0))
 
 
 @frozen
@@ -121,6 +123,7 @@ def _limits(environ: Mapping[str, str]) -> Limits:
         pixels=int(environ.get("MAX_PIXELS", default.pixels)),
         audio_s=float(environ.get("MAX_AUDIO_S", default.audio_s)),
         text_chars=int(environ.get("MAX_TEXT_CHARS", default.text_chars)),
+        speech_s=float(environ.get("MAX_SPEECH_S", default.speech_s)),
         side=int(environ.get("MAX_SIDE", default.side)),
         steps=int(environ.get("MAX_STEPS", default.steps)),
         images=int(environ.get("MAX_IMAGES", default.images)),

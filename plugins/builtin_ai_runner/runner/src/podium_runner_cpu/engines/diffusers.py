@@ -23,6 +23,9 @@ CHECKER = "CompVis/stable-diffusion-safety-checker"
 MAX_LORAS = 4
 DECODE_CHUNK = 4
 
+LORA_ERRORS = (ModelUnavailable, OSError, ValueError, KeyError, AttributeError, RuntimeError)
+"""By which the libraries say that files are missing, or made for another model."""
+
 log = logging.getLogger(__name__)
 
 
@@ -98,10 +101,10 @@ class Diffuser:
             InferenceError: the model does not take these arguments.
             LoraLoadingError: a LoRA is not installed, or does not fit.
         """
-        self._use_loras(loras)
         known = inspect.signature(self._pipe.__call__).parameters
         taken = {name: value for name, value in arguments.items() if name in known}
         try:
+            self._use_loras(loras)
             made = self._pipe(**taken, generator=[self._dice(seed) for seed in seeds])
         except (ValueError, TypeError) as error:
             raise InferenceError(str(error)[:300].rstrip(".")) from error
@@ -156,7 +159,7 @@ class Diffuser:
                 self._pipe.load_lora_weights(
                     str(folder), adapter_name=name, local_files_only=True, use_safetensors=True
                 )
-            except (ModelUnavailable, OSError, ValueError, KeyError, AttributeError) as error:
+            except LORA_ERRORS as error:
                 raise LoraLoadingError(f"the LoRA {repository[:200]} cannot be loaded") from error
         if names:
             self._pipe.set_adapters(names, list(loras.values()))

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
+import threading
+from typing import IO
 
 from attrs import define, field, frozen
 
-from podium_runner_cpu.errors import ModelUnavailable
+from podium_runner_cpu.errors import InferenceError, ModelUnavailable
 
 LIMIT_S = 60.0
 HEADER_BYTES = 44
+RATE_HZ = 22_050
+"""What its voices have; the header says so too."""
+SAMPLE_BYTES = 2
 RATE_AT = slice(24, 28)
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8}){0,3}")
 WORDS_PER_MINUTE = {"slow": 120, "slowly": 120, "fast": 230, "quickly": 230}
@@ -83,37 +89,57 @@ class Speaker:
             raise ModelUnavailable("the program espeak-ng is not installed")
         self._program = program
         try:
-            self.say("ready", Voice())
+            self.say("ready", Voice(), LIMIT_S)
         except SpeakingFailed as error:
             raise ModelUnavailable(f"espeak-ng cannot speak {self._language}: {error}") from error
 
-    def say(self, text: str, voice: Voice) -> tuple[bytes, int]:
+    def say(self, text: str, voice: Voice, max_s: float) -> tuple[bytes, int]:
         """Say a text.
+
+        Args:
+            text: what to say.
+            voice: how.
+            max_s: seconds, past which it is refused: a page of digits takes hours.
 
         Returns:
             Signed 16-bit mono samples, and their rate in Hz.
 
         Raises:
+            InferenceError: it takes longer than `max_s` to say.
             SpeakingFailed: the program failed, or took longer than a minute.
         """
+        max_bytes = HEADER_BYTES + int(max_s * RATE_HZ) * SAMPLE_BYTES
+        with tempfile.TemporaryFile() as given:
+            given.write(text.encode())
+            given.seek(0)
+            status, out = self._run(self._command(voice), given, max_bytes + 1)
+        if len(out) > max_bytes:
+            raise InferenceError(f"Saying this takes longer than {max_s:g} seconds")
+        if status != 0 or len(out) <= HEADER_BYTES:
+            raise SpeakingFailed(f"espeak-ng: status {status}, {len(out)} bytes")
+        return out[HEADER_BYTES:], int.from_bytes(out[RATE_AT], "little")
+
+    def _command(self, voice: Voice) -> list[str]:
         command = [self._program, "--stdin", "--stdout", "-b", "1"]
         command += ["-v", f"{self._language}+{voice.variant}"]
-        command += ["-s", str(voice.words_per_minute), "-p", str(voice.pitch)]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        return [*command, "-s", str(voice.words_per_minute), "-p", str(voice.pitch)]
+
+    def _run(self, command: list[str], given: IO[bytes], max_bytes: int) -> tuple[int, bytes]:
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=given, stdout=pipe, stderr=nowhere) as child:
             self._child = child
+            clock = threading.Timer(LIMIT_S, child.kill)
+            clock.start()
             try:
-                out, err = child.communicate(text.encode(), timeout=LIMIT_S)
-            except subprocess.TimeoutExpired as error:
-                raise SpeakingFailed(f"no end after {LIMIT_S:g} s") from error
+                assert child.stdout is not None
+                out = child.stdout.read(max_bytes)
+                if len(out) == max_bytes:
+                    child.kill()
+                return child.wait(), out
             finally:
+                clock.cancel()
                 child.kill()
                 self._child = None
-        if child.returncode != 0 or len(out) <= HEADER_BYTES:
-            raise SpeakingFailed(
-                f"status {child.returncode}: {err[-200:].decode(errors='replace')}"
-            )
-        return out[HEADER_BYTES:], int.from_bytes(out[RATE_AT], "little")
 
     def close(self) -> None:
         """End the program if it runs."""

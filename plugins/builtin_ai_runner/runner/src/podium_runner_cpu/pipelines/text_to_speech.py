@@ -53,7 +53,8 @@ class TextToSpeech(Pipeline):
         if len(text) > self.settings.limits.text_chars:
             limit = self.settings.limits.text_chars
             raise InferenceError(f"The text has {len(text)} characters; the limit is {limit}")
-        samples, rate_hz = self._speaker.say(text, voice_of(str(values["description"])))
+        voice = voice_of(str(values["description"]))
+        samples, rate_hz = self._speaker.say(text, voice, self.settings.limits.speech_s)
         return {"audio": {"url": wav_url(samples, rate_hz)}}
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from starlette.responses import JSONResponse, Response
 
+from podium_runner_cpu.errors import ClientGone
 from podium_runner_cpu.fields import parse
 from podium_runner_cpu.web.bodies import read_form, read_json
 from podium_runner_cpu.web.replies import authorize, own_model
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from podium_runner_cpu.fields import Values
     from podium_runner_cpu.host import ModelHost
-
-CLIENT_GONE = 499
 
 
 @frozen
@@ -34,7 +33,7 @@ class Batch:
             own_model(pipeline, values[pipeline.model_field])
             async with self.host.turn():
                 if await request.is_disconnected():
-                    return Response(status_code=CLIENT_GONE)
+                    raise ClientGone("The client left.")
                 answer = await self.host.call(pipeline.run, values)
         return JSONResponse(answer)
 

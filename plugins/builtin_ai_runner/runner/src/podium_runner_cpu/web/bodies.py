@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 from attrs import define
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from podium_runner_cpu.errors import InvalidBody, InvalidFields, RequestTimeout, TooLarge
+from podium_runner_cpu.errors import (
+    Busy,
+    ClientGone,
+    InvalidBody,
+    InvalidFields,
+    RequestTimeout,
+    TooLarge,
+)
 from podium_runner_cpu.fields import Upload
 
 if TYPE_CHECKING:
@@ -85,6 +92,10 @@ async def _bounded(request: Request, max_bytes: int, max_s: float) -> AsyncItera
             yield Request(request.scope, body.receive)
     except TimeoutError as error:
         raise RequestTimeout("The body did not arrive in time.") from error
+    except ClientDisconnect as error:
+        raise ClientGone("The client left.") from error
+    except OSError as error:  # a full /tmp, where forms are kept until they are whole
+        raise Busy("There is no room for the request's body.") from error
     except TooLarge:
         await body.drain()
         raise

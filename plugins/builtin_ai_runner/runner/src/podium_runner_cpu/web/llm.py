@@ -12,9 +12,8 @@ from attrs import field, frozen
 from starlette.responses import JSONResponse, Response
 
 from podium_runner_cpu.engines.generate import Sampling, Step
-from podium_runner_cpu.errors import RunnerError
+from podium_runner_cpu.errors import ClientGone, RunnerError
 from podium_runner_cpu.fields import parse
-from podium_runner_cpu.web.batch import CLIENT_GONE
 from podium_runner_cpu.web.bodies import read_json
 from podium_runner_cpu.web.events import DONE, EventStream, event
 from podium_runner_cpu.web.replies import authorize, own_model
@@ -55,10 +54,7 @@ class LlmRoute:
     async def _whole(
         self, request: Request, reply: Reply, first: Step, steps: AsyncIterator[Step]
     ) -> Response:
-        collected = await collect(request, first, steps)
-        if collected is None:
-            return Response(status_code=CLIENT_GONE)
-        text, last = collected
+        text, last = await collect(request, first, steps)
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "finish_reason": "stop", "message": message, "delta": None}
         return JSONResponse(reply.around(choice, last))
@@ -74,16 +70,18 @@ def sampling_of(values: Values) -> Sampling:
     )
 
 
-async def collect(
-    request: Request, first: Step, steps: AsyncIterator[Step]
-) -> tuple[str, Step] | None:
-    """Return the whole text and the last step, or None when the client left."""
+async def collect(request: Request, first: Step, steps: AsyncIterator[Step]) -> tuple[str, Step]:
+    """Return the whole text and the last step.
+
+    Raises:
+        ClientGone: nobody waits for it any more.
+    """
     texts, last = [first.text], first
     async for step in steps:
         texts.append(step.text)
         last = step
         if await request.is_disconnected():
-            return None
+            raise ClientGone("The client left.")
     return "".join(texts), last
 
 

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from podium_runner_cpu.engines.generate import Sampling, Step
 from podium_runner_cpu.errors import InvalidFields, RunnerError
 from podium_runner_cpu.fields import Field, Values, parse
-from podium_runner_cpu.web.batch import CLIENT_GONE
 from podium_runner_cpu.web.bodies import read_json
 from podium_runner_cpu.web.events import DONE, EventStream, event
 from podium_runner_cpu.web.llm import Reply, collect, usage
@@ -59,6 +58,7 @@ class OpenAi:
 
     async def models(self, request: Request) -> Response:
         """List the one model."""
+        authorize(request, self.pipeline.settings.auth_token, self.pipeline.unauthorized_text)
         own = self.pipeline.settings.model_id
         entry = {"id": own, "object": "model", "created": 0, "owned_by": "podium"}
         return JSONResponse({"object": "list", "data": [entry]})
@@ -87,8 +87,7 @@ class OpenAi:
             if values["stream"]:
                 wants = _wants_usage(given)
                 return EventStream(_events(reply, first, steps, wants), held.pop_all())
-            collected = await collect(request, first, steps)
-        return Response(status_code=CLIENT_GONE) if collected is None else _whole(reply, *collected)
+            return _whole(reply, *await collect(request, first, steps))
 
 
 def plain(given: object) -> Mapping[str, object]:
