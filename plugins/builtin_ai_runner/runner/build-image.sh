@@ -79,8 +79,9 @@ build() {
   local version
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/pyproject.toml")
   say "building $TAG"
-  DOCKER_BUILDKIT=0 docker build -q "$@" --build-arg EXTRAS="$EXTRAS" --build-arg VERSION="$version" \
-    -t "$TAG" "$context" 2>&1 | { grep -iv -e 'deprecated' -e buildx -e '^$' -e 'BuildKit' || true; }
+  # The old builder is everywhere; the new one cannot start from an image that was only imported.
+  DOCKER_BUILDKIT=0 docker build "$@" --build-arg EXTRAS="$EXTRAS" --build-arg VERSION="$version" \
+    -t "$TAG" "$context" >"$work/build.log" 2>&1 || fail "docker build: $(tail -n 20 "$work/build.log")"
   docker image inspect "$TAG" --format 'image: {{index .RepoTags 0}} {{.Id}} {{.Size}} bytes'
 }
 

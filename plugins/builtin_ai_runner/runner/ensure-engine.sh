@@ -17,7 +17,6 @@ install_engine() {
     fail "install Docker (https://docs.docker.com/engine/install/), start it, then try again"
   say "installing docker.io, iptables and debootstrap"
   export DEBIAN_FRONTEND=noninteractive
-  # No service may start by itself: where no init runs that would fail, elsewhere it would race.
   apt-get update -qq </dev/null
   apt-get install -y -qq --no-install-recommends docker.io iptables debootstrap \
     </dev/null >/dev/null
@@ -33,20 +32,30 @@ choose_iptables() {
   fi
 }
 
-start_engine() {
-  local pid
-  setsid dockerd >>"$log" 2>&1 </dev/null &
-  pid=$!
-  say "started dockerd, pid $pid, log $log"
+wait_for_engine() { # PID, or nothing where an init system looks after it
+  local waited
   for ((waited = 0; waited < wait_s; waited++)); do
     if answers; then
       say "ready after $waited s, version $(version)"
       return
     fi
-    kill -0 "$pid" 2>/dev/null || fail "dockerd ended; see the end of $log: $(tail -n 3 "$log")"
+    [[ -z ${1:-} ]] || kill -0 "$1" 2>/dev/null ||
+      fail "dockerd ended; see $log: $(tail -n 3 "$log")"
     sleep 1
   done
-  fail "dockerd did not answer in $wait_s s; see $log"
+  fail "dockerd did not answer in $wait_s s"
+}
+
+start_engine() {
+  if [[ -d /run/systemd/system ]]; then
+    say "starting docker.service"
+    systemctl start docker
+    wait_for_engine
+  else
+    setsid dockerd >>"$log" 2>&1 </dev/null &
+    say "started dockerd, pid $!, log $log"
+    wait_for_engine $!
+  fi
 }
 
 if answers; then
@@ -56,6 +65,8 @@ fi
 if [[ $(id -u) -ne 0 ]]; then
   fail "no Docker engine answers. Start it (systemctl start docker), or run this as root"
 fi
-command -v dockerd >/dev/null && command -v iptables >/dev/null || install_engine
-choose_iptables
+for program in docker dockerd iptables; do
+  command -v "$program" >/dev/null || { install_engine; break; }
+done
+[[ -d /run/systemd/system ]] || choose_iptables
 start_engine

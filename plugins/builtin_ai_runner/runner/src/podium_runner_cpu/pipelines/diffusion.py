@@ -25,7 +25,7 @@ SIDE_STEP = 8
 SHARED = (
     Field("model_id", default=""),
     Field("safety_check", "bool", default=True),
-    Field("seed", "int", low=0),
+    Field("seed", "int"),
 )
 PROMPTED = (
     Field("prompt", required=True),
@@ -74,7 +74,8 @@ class Diffusion(Pipeline):
     def images(self, values: Values, arguments: dict[str, Any]) -> list[dict[str, object]]:
         """Make pictures with one seed each, and say which are not safe for work."""
         count = cast("int", values.get("num_images_per_prompt", 1))
-        seeds = [(seed_of(values) + number) % SEEDS for number in range(count)]
+        first = seed_of(values)
+        seeds = [first + number for number in range(count)]
         if count > 1:
             arguments["num_images_per_prompt"] = count
         loras = parse_loras(str(values.get("loras", "")))
