@@ -39,7 +39,6 @@ from podium.web.advertise import advertise, hardware
 from podium.web.ledger import LEDGER_PATH, LedgerFace
 from podium.web.orchestrator import OrchestratorService
 from podium.web.routes import CORE_PATHS
-from podium.web.standing import STANDING_PATH, StandingFace
 from podium.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class _Builder:
         self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
-        onchain, money = await self._chain(signer, recipient)
+        onchain, money = await self._chain(signer, recipient, host.currencies)
         payments, book = self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
@@ -169,11 +168,7 @@ class _Builder:
         if node.onchain is not None:
             node.telemetry.watch_chain(node.onchain.figures)
             node.telemetry.watch_gas(node.onchain.gas_prices)
-        mounts = (
-            *node.host.mounts,
-            Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"),
-            Mount(STANDING_PATH, StandingFace(node.standing), "admin"),
-        )
+        mounts = (*node.admin_mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"))
         render = node.telemetry.render if self.settings.node.metrics else None
         self.admin_door.app = make_admin_app(render, lambda: node.ready, mounts)
 
@@ -209,7 +204,9 @@ class _Builder:
 
         return await asyncio.to_thread(unlock, account, "account", self.overrides.ask_password)
 
-    async def _chain(self, signer: Signer, recipient: bytes) -> tuple[OnChainNode | None, Money]:
+    async def _chain(
+        self, signer: Signer, recipient: bytes, currencies: frozenset[str]
+    ) -> tuple[OnChainNode | None, Money]:
         """Connect to the chain, if there is one; what it needs is imported only then."""
         database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
@@ -221,7 +218,7 @@ class _Builder:
         assert isinstance(signer, LocalSigner)
         ask, emit = self.overrides.ask_password, self.emit
         builder = OnChainBuilder(
-            self.settings, database, signer, recipient, emit, self.log, self.stack, ask
+            self.settings, database, signer, recipient, emit, self.log, self.stack, ask, currencies
         )
         onchain = await builder.build()
         money = assembly.Money(
@@ -241,6 +238,7 @@ class _Builder:
         payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
         self.stack.push_async_callback(payments.drain)
         rates = assembly.rates(self.settings, money.wei)
+        host.open_market(money.wei, rates.decide)
         return payments, PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
 
     def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:

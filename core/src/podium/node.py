@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from attrs import define, field
-from podium_hookspecs import NodeStopping
+from podium_hookspecs import AdmitRequest, Mount, NodeStopping
 
 from podium.crypto import checksum_address
+from podium.pricing.explain import explain
 from podium.web.asgi import send_text
+from podium.web.prices import PRICE_PATH, PriceFace
+from podium.web.standing import STANDING_PATH, StandingFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AsyncExitStack
 
-    from podium_hookspecs import AsgiApp, Event
+    from podium_hookspecs import AsgiApp, Event, PriceRequest
     from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from podium.payments import Payments
     from podium.pluginhost import PluginHost
     from podium.pricing import PriceBook
+    from podium.pricing.explain import Explanation
     from podium.sessions.registry import Sessions
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
@@ -85,6 +89,30 @@ class Node:
             "max_sessions": self.sessions.max_sessions,
             "gateways": sorted(checksum_address(sender) for sender in self.sessions.senders),
         }
+
+    async def explain_price(self, request: PriceRequest) -> Explanation:
+        """Return what a sender would be quoted now, and who decided that."""
+        asked = frozenset({request.capability})
+        admission = await self.host.admit(
+            AdmitRequest(request.sender, "discover", capabilities=asked, model=request.model)
+        )
+        return await explain(
+            request,
+            self.host.poll_prices(request),
+            self.book.rates,
+            admission,
+            self.payments.tx_cost_multiplier,
+            charged=self.payments.charges,
+        )
+
+    @property
+    def admin_mounts(self) -> tuple[Mount, ...]:
+        """The routes of plugins, and the node's own for ``podium status`` and ``podium price``."""
+        return (
+            *self.host.mounts,
+            Mount(STANDING_PATH, StandingFace(self.standing), "admin"),
+            Mount(PRICE_PATH, PriceFace(self.explain_price, self.host.unit_of), "admin"),
+        )
 
     async def drain(self, reason: str) -> None:
         """Stop advertising, finish what is in flight, for as long as the settings allow."""

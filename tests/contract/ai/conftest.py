@@ -83,6 +83,7 @@ class RecordedRunner:
     _stop: asyncio.Event | None = None
 
     def start(self):
+        self.gate.set()
         thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         thread.start()
         assert self._ready.wait(READY_TIMEOUT_S)
@@ -134,7 +135,9 @@ class RecordedRunner:
             status=reply.status, headers={"Content-Type": reply.content_type}
         )
         await response.prepare(request)
-        for piece in reply.pieces:
+        for number, piece in enumerate(reply.pieces):
+            if number and mode and mode[1] == b"gated":
+                await asyncio.to_thread(self.gate.wait, READY_TIMEOUT_S)
             await response.write(piece)
         return response
 
@@ -231,16 +234,26 @@ class AiNode:
             answer = client.request("POST", path, headers, kit.framed(request))
         return kit.unframed(pb.OrchestratorInfo, answer.body)
 
-    def wait_until_all_are_up(self, kit):
-        """Wait for every model: runners are looked at in the background."""
-        wanted = len(models(0))
-        deadline = threading.Event()
+    def wait_until_free(self, kit, capability, model):
+        """Wait until a model has a free slot; return how many."""
+        pause = threading.Event()
         for _ in range(int(READY_TIMEOUT_S / 0.02)):
-            found = self.discover(kit).capabilities.constraints.PerCapability
-            if sum(len(entry.models) for entry in found.values()) == wanted:
-                return self
-            deadline.wait(0.02)
-        raise AssertionError("the models are not up")
+            found = self.discover(kit).capabilities.constraints.PerCapability[capability]
+            if found.models[model].capacity:
+                return found.models[model].capacity
+            pause.wait(0.02)
+        raise AssertionError(f"{model} has no free slot")
+
+
+def wait_for_models(node, wanted):
+    """Wait until so many models are offered, whoever asks."""
+    pause, service = threading.Event(), node.app.node.service
+    for _ in range(int(READY_TIMEOUT_S / 0.02)):
+        models = node.app.call(lambda: service.capabilities.models)
+        if sum(map(len, models.values())) == wanted:
+            return
+        pause.wait(0.02)
+    raise AssertionError("the models are not up")
 
 
 @pytest.fixture(scope="session")
@@ -285,8 +298,10 @@ def start_ai(kit, tmp_path_factory, recorded_runner):
 
 
 @pytest.fixture(scope="module")
-def ai_node(kit, start_ai):
-    return start_ai().wait_until_all_are_up(kit)
+def ai_node(start_ai):
+    node = start_ai()
+    wait_for_models(node, len(models(0)))
+    return node
 
 
 def credentials(header, token):

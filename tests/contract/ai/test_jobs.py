@@ -5,6 +5,7 @@ import io
 import json
 
 import av
+import httpx
 import pytest
 
 TOKEN = "the token's secret is not known: our node issued the token"
@@ -120,3 +121,30 @@ def test_a_recorded_job(kit, ai_kit, ai_node, tally, name):
     recorded["received"] = recorded_received(ai_kit, job["orchestrator_to_runner"][0]["request"])
     found = kit.differences(recorded, ours)
     tally.judge((name, 0), found, *explanations(name), remade=TOKEN)
+
+
+@pytest.mark.parametrize("over", ["h1", "h2"])
+def test_the_first_event_leaves_before_the_next_one_is_there(kit, ai_kit, ai_node, over):
+    request = ai_kit.jobs()["job-llm-stream"]["gateway_to_orchestrator"]["job"][0]["request"]
+    token = ai_node.discover(kit).auth_token
+    credentials = ai_kit.credentials(dict(request["headers"])["livepeer-segment"], token)
+    body = ai_kit.body_of(request["body"]).replace(b"a cat", b"mode=gated")
+    headers = {
+        "livepeer-segment": credentials,
+        "livepeer-payment": "",
+        "content-type": "application/json",
+    }
+    runner = ai_node.runner
+    runner.gate.clear()
+    client = httpx.Client(
+        verify=False, http1=over == "h1", http2=over == "h2", trust_env=False, timeout=20
+    )
+    uri = f"https://127.0.0.1:{ai_node.port}/llm"
+    with client, client.stream("POST", uri, headers=headers, content=body) as reply:
+        lines = reply.iter_lines()
+        first = json.loads(next(lines).removeprefix("data: "))
+        assert not runner.gate.is_set()
+        runner.gate.set()
+        rest = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    said = [event["choices"][0]["delta"]["content"] for event in (first, *rest)]
+    assert said == ["tok0 ", "tok1 ", "tok2 ", "tok3 ", "tok4 ", ""]

@@ -27,15 +27,19 @@ from podium.pluginhost.call import Hooks, PluginFailure, attempt, attempt_async
 from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
 from podium.pluginhost.discover import Discovered, discover
 from podium.pluginhost.load import Loaded, check_config, import_plugin, wanted
+from podium.pluginhost.market import Market
 from podium.pluginhost.status import PluginState, PluginStatus
 
 if TYPE_CHECKING:
     from podium_hookspecs import Event, Log, Metrics, PriceRequest
 
     from podium.config.settings import PluginSettings, Settings
+    from podium.pluginhost.market import Convert
 
 REFUSED = "admission check failed"
 NO_PRICE = "no price"
+VIDEO = 0
+"""The capability of pipelines that name none."""
 
 
 @frozen(kw_only=True)
@@ -84,6 +88,7 @@ class PluginHost:
     _parts: dict[type, list[_Part]] = field(factory=dict)
     _hooks: Hooks = field(factory=Hooks)
     _cache: AdmissionCache = field(init=False)
+    _market: Market = field(init=False)
     config_problems: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
     """Problems of each plugin's section: ``plugins.NAME.key: text``."""
     conflicts: list[str] = field(factory=list, init=False)
@@ -91,6 +96,7 @@ class PluginHost:
 
     def __attrs_post_init__(self) -> None:
         self._cache = AdmissionCache(self._services.monotonic)
+        self._market = Market(self._first_price)
 
     @classmethod
     async def load(
@@ -207,6 +213,7 @@ class PluginHost:
             log=services.log(name),
             metrics=services.metrics(name),
             on_task_failure=self.degrade,
+            market=self._market,
             workers=services.workers,
         )
         self._contexts.append(context)
@@ -277,6 +284,13 @@ class PluginHost:
         """The pipelines by name."""
         return {part.key: part.item for part in self._parts.get(Pipeline, ())}
 
+    def unit_of(self, capability: int) -> str:
+        """Return what the work of a capability is counted in; pixels where nobody does it."""
+        for pipeline in self.pipelines.values():
+            if capability == getattr(pipeline, "capability", VIDEO):
+                return pipeline.unit
+        return "pixel"
+
     @property
     def workers(self) -> tuple[Worker, ...]:
         """The workers, not yet started."""
@@ -319,15 +333,64 @@ class PluginHost:
         Raises:
             PluginError: a plugin failed, so there is no price and no session.
         """
+        return self._first_price(request)
+
+    def _first_price(self, request: PriceRequest, after: str = "") -> Price | None:
+        """Ask the plugins, or only those after one."""
         try:
-            for plugin, answer in self._hooks.decide("podium_price", request=request):
-                if isinstance(answer, Price) and answer.unit == request.unit:
-                    return answer
-                raise PluginFailure(plugin, "podium_price", f"{answer!r} is no such price")
+            for plugin, answer in self._hooks.decide("podium_price", after=after, request=request):
+                return _as_price(plugin, answer, request)
         except PluginFailure as failure:
             self._note(failure)
             raise _as_plugin_error(failure, NO_PRICE) from failure
         return None
+
+    def poll_prices(self, request: PriceRequest) -> list[tuple[str, Price | PluginError | None]]:
+        """Ask every plugin that prices, for the operator; return each answer, in order.
+
+        None: the plugin passes. An error: there is no price where nobody before it gave one.
+        """
+        answers: list[tuple[str, Price | PluginError | None]] = []
+        for plugin, answer in self._hooks.poll("podium_price", request=request):
+            if isinstance(answer, PluginFailure):
+                answers.append((plugin, _as_plugin_error(answer, NO_PRICE)))
+                continue
+            try:
+                price = None if answer is None else _as_price(plugin, answer, request)
+            except PluginFailure as failure:
+                answers.append((plugin, _as_plugin_error(failure, NO_PRICE)))
+            else:
+                answers.append((plugin, price))
+        return answers
+
+    @property
+    def currencies(self) -> frozenset[str]:
+        """The currencies of plugins' prices that need a price feed, in lower case."""
+        return frozenset(self._market.wanted)
+
+    def open_market(
+        self,
+        wei: Convert,
+        configured: Callable[[PriceRequest], Price],
+        *,
+        check: bool = True,
+    ) -> None:
+        """Tell plugins what currencies are in wei, and what the configuration charges.
+
+        Args:
+            wei: Converts an amount of a currency; raises ``PluginError`` where it cannot.
+            configured: Answers a price request as the configuration does.
+            check: Withdraw the plugins that have prices in a currency that has no price.
+
+        Raises:
+            StartupError: one of those is required.
+        """
+        self._market.open(wei, configured)
+        if not check:
+            return
+        for name, reason in self._market.unknown():
+            self._withdraw(name, reason)
+        self.require()
 
     async def admit(self, request: AdmitRequest) -> Admission:
         """Ask the plugins whether a sender may come in; an error or a time-out refuses."""
@@ -383,6 +446,12 @@ def _parts(name: str, kind: type[Any], results: Sequence[Any]) -> list[_Part]:
                 raise PluginError(f"gave {item!r}, which is no {kind.__name__}")
             parts.append(_Part(name, item.path if kind is Mount else item.name, item))
     return parts
+
+
+def _as_price(plugin: str, answer: object, request: PriceRequest) -> Price:
+    if isinstance(answer, Price) and answer.unit == request.unit:
+        return answer
+    raise PluginFailure(plugin, "podium_price", f"{answer!r} is no such price")
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:

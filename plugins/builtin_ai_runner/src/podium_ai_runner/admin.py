@@ -6,6 +6,7 @@ cannot say so to another site without asking first.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import asdict, frozen
 from podium_hookspecs import BadInput, Busy, PluginError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 
-from podium_ai_runner.executors.values import Key
+from podium_ai_runner.executors.values import Key, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from podium_ai_runner.models import Catalog
 
@@ -33,7 +34,7 @@ class Runners(Protocol):
     def status(self) -> Sequence[Any]:
         """Return every slot, as attrs values."""
 
-    async def pull(self, key: Key) -> str:
+    async def pull(self, key: Key, report: Callable[[Progress], None] | None = None) -> str:
         """Fetch what a model's runner is made of; return its name."""
 
     def warm(self, key: Key) -> str:
@@ -65,7 +66,7 @@ class Admin:
         return Router(
             [
                 Route(f"{PATH}/status", self._status, methods=["GET"]),
-                Route(f"{PATH}/pull", _guarded(self._pull), methods=change),
+                Route(f"{PATH}/pull", self._pull, methods=change),
                 Route(f"{PATH}/warm", _guarded(self._warm), methods=change),
                 Route(f"{PATH}/evict", _guarded(self._evict), methods=change),
             ]
@@ -86,8 +87,29 @@ class Admin:
         slots = [asdict(slot, value_serializer=_plain) for slot in self.runners.status()]
         return JSONResponse({"models": models, "slots": slots})
 
-    async def _pull(self, asked: dict[str, str]) -> dict[str, str]:
-        return {"image": await self.runners.pull(_key(asked))}
+    async def _pull(self, request: Request) -> Response:
+        """Answer line by line: how far it is, then what came of it."""
+        try:
+            key = _key(await _asked(request))
+        except (_Wrong, KeyError) as error:
+            return _failed(400, error)
+        return StreamingResponse(self._pulling(key), media_type="application/x-ndjson")
+
+    async def _pulling(self, key: Key) -> AsyncIterator[str]:
+        steps: asyncio.Queue[Progress | None] = asyncio.Queue()
+        task = asyncio.create_task(self.runners.pull(key, steps.put_nowait))
+        task.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            percent = -1
+            while (step := await steps.get()) is not None:
+                if step.percent != percent:
+                    percent = step.percent
+                    yield _line(image=step.image, percent=percent)
+            yield _line(done=await task)
+        except PluginError as error:
+            yield _line(error=str(error))
+        finally:
+            task.cancel()
 
     async def _warm(self, asked: dict[str, str]) -> dict[str, str]:
         return {"slot": self.runners.warm(_key(asked))}
@@ -99,6 +121,10 @@ class Admin:
 
 def _key(asked: dict[str, str]) -> Key:
     return Key(asked["pipeline"], asked["model"])
+
+
+def _line(**facts: object) -> str:
+    return json.dumps(facts) + "\n"
 
 
 def _plain(instance: object, attribute: object, value: object) -> object:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import define, frozen
+from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
 ASK_TIMEOUT_S = 10.0
-PULL_TIMEOUT_S = 6 * 3600.0
+PULL_TIMEOUT_S = 3600.0
+"""Longest silence while an image is pulled."""
+
 LOOK_S = 0.5
 READY = ("ok", "busy")
 FAILED = ("failing", "down")
@@ -47,12 +50,17 @@ class Node:
         Raises:
             click.ClickException: there is no answer, or a refusal.
         """
-        request = urllib.request.Request(
-            f"{self.url}/ai/{path}",
-            json.dumps(asked).encode(),
-            {"Content-Type": "application/json"},
-        )
-        return self._ask(request, timeout_s)
+        return self._ask(_told(self.url, path, asked), timeout_s)
+
+    def lines(self, path: str, **asked: str) -> Iterator[dict[str, Any]]:
+        """Tell, and yield each line of the answer.
+
+        Raises:
+            click.ClickException: there is no answer, or a refusal.
+        """
+        with self._open(_told(self.url, path, asked), PULL_TIMEOUT_S) as reply:
+            for line in reply:
+                yield json.loads(line)
 
     def slot(self, name: str) -> dict[str, Any]:
         """Return one slot.
@@ -66,16 +74,25 @@ class Node:
         raise click.ClickException(f"the slot {name} is gone")
 
     def _ask(self, request: urllib.request.Request, timeout_s: float) -> dict[str, Any]:
+        with self._open(request, timeout_s) as reply:
+            return dict(json.loads(reply.read()))
+
+    @contextlib.contextmanager
+    def _open(self, request: urllib.request.Request, timeout_s: float) -> Iterator[Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=timeout_s) as reply:
-                found = json.loads(reply.read())
+                yield reply
         except urllib.error.HTTPError as error:
             raise click.ClickException(_reason(error)) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             msg = f"no node with the plugin ai answers at {self.url}: {error}"
             raise click.ClickException(msg) from None
-        return dict(found)
+
+
+def _told(url: str, path: str, asked: dict[str, str]) -> urllib.request.Request:
+    headers = {"Content-Type": "application/json"}
+    return urllib.request.Request(f"{url}/ai/{path}", json.dumps(asked).encode(), headers)
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -177,45 +194,21 @@ def _percent(slot: dict[str, Any]) -> str:
 @_node_options
 def pull(pipeline: str, model: str, admin: str | None, config_path: Path | None) -> None:
     """Fetch what the runner of MODEL is made of, if it is not here yet."""
-    node = _node(admin, config_path)
-    outcome = _Outcome()
+    from rich.progress import Progress
 
-    def work() -> None:
-        try:
-            outcome.image = node.post("pull", PULL_TIMEOUT_S, pipeline=pipeline, model=model)[
-                "image"
-            ]
-        except click.ClickException as error:
-            outcome.error = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    said = ""
-    while thread.is_alive():
-        thread.join(LOOK_S)
-        line = _pulling(node, pipeline, model) if thread.is_alive() else ""
-        if line and line != said:
-            click.echo(line)
-            said = line
-    if outcome.error is not None:
-        raise outcome.error
-    click.echo(f"{outcome.image or 'nothing to fetch'}: here")
-
-
-@define
-class _Outcome:
-    """What came of a request in another thread."""
-
-    image: str = ""
-    error: click.ClickException | None = None
-
-
-def _pulling(node: Node, pipeline: str, model: str) -> str:
-    for slot in node.get("status")["slots"]:
-        pulled = slot.get("progress")
-        if pulled and (slot["pipeline"], slot["model"]) in ((pipeline, model), ("", "")):
-            return f"{pulled['image']}:{_percent(slot)}"
-    return ""
+    out = _console()
+    with Progress(console=out, disable=not out.is_terminal) as progress:
+        bar = progress.add_task("", total=100)
+        for told in _node(admin, config_path).lines("pull", pipeline=pipeline, model=model):
+            if "error" in told:
+                raise click.ClickException(told["error"])
+            if "done" in told:
+                progress.update(bar, completed=100)
+                out.print(f"{told['done'] or 'nothing to fetch'}: here")
+            else:
+                progress.update(bar, completed=told["percent"], description=told["image"])
+                if not out.is_terminal and told["percent"] % 10 == 0:
+                    out.print(f"{told['image']}: {told['percent']} %")
 
 
 @ai.command()

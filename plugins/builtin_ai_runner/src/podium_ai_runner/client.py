@@ -35,7 +35,6 @@ PIECE_BYTES = 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 MAX_TEXT_REPLY_BYTES = 32 * 2**20
 MAX_STREAM_BYTES = 64 * 2**20
-CONNECT_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 0.2
 KEEPALIVE_S = 4.0
 """Less than the 5 s after which uvicorn, and so most runners, close an idle connection."""
@@ -51,10 +50,12 @@ class Limits:
     Attributes:
         reply_bytes: Largest answer that holds media; texts have a bound of their own.
         idle_timeout_s: Longest silence inside an answer.
+        connect_timeout_s: Longest wait for a connection.
     """
 
     reply_bytes: int = 256 * 2**20
     idle_timeout_s: float = 60.0
+    connect_timeout_s: float = 5.0
 
 
 @frozen
@@ -88,6 +89,7 @@ class RunnerClient:
     limits: Limits = field(factory=Limits)
     engines: Mapping[tuple[int, str], Engine] = field(factory=dict)
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _closed: bool = field(default=False, init=False)
 
     async def call(self, endpoint: Endpoint, job: Job) -> AsyncGenerator[Output, None]:
         """Do a job on a runner.
@@ -122,7 +124,8 @@ class RunnerClient:
         yield Result(0)
 
     async def close(self) -> None:
-        """Close all connections; safe to call twice."""
+        """Close all connections; safe to call twice. Later calls fail."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -136,26 +139,28 @@ class RunnerClient:
         if endpoint.token is not None:
             headers["Authorization"] = f"Bearer {endpoint.token.reveal}"
         try:
-            return await self._opened().post(
-                url, data=upload.pieces(), headers=headers, allow_redirects=False
+            return await self._opened(url).post(
+                url, data=upload.data(), headers=headers, allow_redirects=False
             )
         except aiohttp.ClientConnectorError as error:
             host = f"{error.host}:{error.port}"
             reason = "connection refused" if error.errno == 111 else (error.strerror or "failed")
             text = f"dial tcp {host}: connect: {reason.lower()}"
             raise _lost(url, text) from error
+        except aiohttp.ServerTimeoutError as error:
+            raise _lost(url, f"dial tcp {urlsplit(_shown(url)).netloc}: i/o timeout") from error
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             raise _lost(url, "EOF") from error
         except aiohttp.ClientError as error:
             raise _lost(url, f"malformed HTTP response: {type(error).__name__}") from error
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
+    def _opened(self, url: str) -> aiohttp.ClientSession:
+        if self._closed:
+            raise _lost(url, "the node stops")
+        if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_TIMEOUT_S, connect=CONNECT_TIMEOUT_S
-                ),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.limits.connect_timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from podium_hookspecs import ConfigError, Secret
 
 from podium_ai_runner.pipelines.describe import BY_NAME, Description
+from podium_ai_runner.pipelines.values import FALSE, TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from podium_ai_runner.endpoint import Api
 
 DEFAULT_GATEWAY = "default"
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 MAX_FILE_BYTES = 4 * 2**20
+EXPECTED = "invalid AI model config expected <pipeline>:<model_id>:<warm>"
 MAX_EXPONENT = 200
 """Of a price: what is written as 1e999999999 would not fit into memory."""
 
@@ -239,13 +239,15 @@ def read_inline(text: str) -> list[Entry]:
     Raises:
         AiModelsError: with everything that is wrong.
     """
+    if ":" not in text:
+        raise AiModelsError([f"there is no file {text[:200]!r}, and it is no list: {EXPECTED}"])
     entries: list[Entry] = []
     problems: list[str] = []
     for index, item in enumerate(text.split(",")):
         parts = item.split(":")
         where = f"item {index + 1}"
         if len(parts) < 3:
-            problems.append("invalid AI model config expected <pipeline>:<model_id>:<warm>")
+            problems.append(EXPECTED)
         elif parts[0] not in BY_NAME:
             problems.append(f"{where}: unknown pipeline {parts[0][:60]!r}")
         elif parts[2] not in TRUE | FALSE:

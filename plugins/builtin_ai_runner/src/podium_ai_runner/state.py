@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
-from podium_hookspecs import BadInput, JobFailed, PluginError, Price
+from podium_hookspecs import BadInput, JobFailed, Price
 
 from podium_ai_runner.client import Engine, Limits, RunnerClient
 from podium_ai_runner.hosting import Results
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from podium_ai_runner.pipelines.request import FilePart
 
 MIB = 2**20
-WEI = {"wei": 1, "eth": 10**18}
 PROBE_TIMEOUT_S = 10.0
 
 
@@ -39,14 +38,16 @@ class Parts:
         context: The plugin's.
         client: Calls runners.
         results: Hosts videos.
-        children: Read and make media.
+        probes: Children that measure audio.
+        encoders: Children that make videos; these take longer.
         executors: Where models run; None before the hook that makes them.
     """
 
     context: PluginContext
     client: RunnerClient
     results: Results
-    children: Children
+    probes: Children = field(factory=Children)
+    encoders: Children = field(factory=Children)
     executors: Executors | None = None
     _started: bool = False
 
@@ -74,7 +75,7 @@ class Parts:
             raise BadInput("a body that is no file", public=NO_DURATION) from error
         facts = {"descriptor": descriptor, "offset": part.offset, "size_bytes": part.size_bytes}
         try:
-            said = await self.children.run("duration", facts, [descriptor], PROBE_TIMEOUT_S)
+            said = await self.probes.run("duration", facts, [descriptor], PROBE_TIMEOUT_S)
         except JobFailed as error:
             raise BadInput(str(error), public=NO_DURATION) from error
         seconds = int(said["duration_ms"]) // 1000
@@ -119,6 +120,7 @@ def state_of(config: AiConfig, context: PluginContext) -> State:
 
     Raises:
         ConfigError: the section cannot work.
+        PluginError: a price is in a currency that the node has no feed for.
     """
     if context.state is None:
         context.state = _make(config, context)
@@ -137,25 +139,12 @@ def _make(config: AiConfig, context: PluginContext) -> State:
     results = Results(
         context.state_dir / "results", context.service_uri, config.max_results_mb * MIB
     )
-    parts = Parts(context, RunnerClient(limits, engines), results, Children())
-    videos = VideoMaker(parts.children, results)
+    parts = Parts(context, RunnerClient(limits, engines), results)
+    videos = VideoMaker(parts.encoders, results)
     settings = Settings(config.queue_timeout_s, config.job_timeout_s)
     pipelines = tuple(
         AiPipeline(one, Parser(one, parts.duration, context.run_blocking), videos, settings, parts)
         for one in PIPELINES
     )
     currencies = {rate.currency for rate in catalog.rates.values()}
-    return State(
-        catalog, parts, pipelines, {name: _conversion(name, context) for name in currencies}
-    )
-
-
-def _conversion(currency: str, context: PluginContext) -> Callable[[Fraction], Fraction]:
-    """Return what converts a currency; those with a feed are the node's business."""
-    if currency in WEI:
-        return lambda amount: amount * WEI[currency]
-    ask = getattr(context, "currency", None)
-    if ask is None:
-        raise PluginError(f"plugins.ai: there is no price feed for {currency.upper()}")
-    found: Callable[[Fraction], Fraction] = ask(currency)
-    return found
+    return State(catalog, parts, pipelines, {name: context.currency(name) for name in currencies})

@@ -42,8 +42,11 @@ class Upload:
     part: FilePart | None = None
     tail: bytes = b""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body; a call that is made again starts from the beginning."""
+    def data(self) -> bytes | AsyncIterator[bytes]:
+        """Return the body: at once where it is small, else in pieces."""
+        return self.head if self.part is None else self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
         yield self.head
         if self.body is not None and self.part is not None:
             async for piece in section(self.body, self.part.offset, self.part.size_bytes):

@@ -23,6 +23,7 @@ from podium_hookspecs import (
     HttpRequest,
     Job,
     Offer,
+    PluginError,
     Resources,
     Result,
     Secret,
@@ -144,6 +145,12 @@ class Context:
 
     def changed(self):
         pass
+
+    def currency(self, name):
+        wei = {"wei": 1, "eth": 10**18}.get(name)
+        if wei is None:
+            raise PluginError(f"there is no price feed for {name.upper()}")
+        return lambda amount: amount * wei
 
 
 @define

@@ -115,6 +115,7 @@ def test_the_list_of_the_command_line():
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
+        ("nowhere.json", ["there is no file 'nowhere.json', and it is no list: invalid AI model config expected <pipeline>:<model_id>:<warm>"]),
         ("llm:m", ["invalid AI model config expected <pipeline>:<model_id>:<warm>"]),
         ("llm:m:yes,nope:m:true", ["item 1: warm must be true or false, not 'yes'",
                                    "item 2: unknown pipeline 'nope'"]),
@@ -124,7 +125,7 @@ def test_a_wrong_list_is_refused(text, problems):
     with pytest.raises(AiModelsError) as error:
         read_ai_models(text)
     assert list(error.value.problems) == problems
-    with pytest.raises(ValueError, match=r"invalid AI model|unknown pipeline"):
+    with pytest.raises(ValueError, match=r"invalid AI model|unknown pipeline|no file"):
         section(ai_models=text)
 
 

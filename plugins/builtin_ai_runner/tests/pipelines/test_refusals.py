@@ -1,9 +1,12 @@
 """What a runner may answer wrongly, and what the peer is told: as recorded, or why not."""
 
+import contextlib
 import json
+import socket
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from podium_hookspecs import JobFailed, JobTimeout, WorkerLost
 
 RECORDED = json.loads((Path(__file__).parent / "data/runner-refusals.json").read_text())
@@ -162,3 +165,30 @@ async def test_redirects_are_not_followed(host, runner, kit):
     with pytest.raises(JobFailed, match="returned 307"):
         await host.run(*kit.good_request("text-to-image"))
     assert len(runner.requests) == 1
+
+
+async def test_a_runner_that_takes_no_connection_is_lost(host, kit):
+    with socket.socket() as deaf, contextlib.ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        for _ in range(2):  # what nobody accepts fills the queue
+            full = waiting.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(("127.0.0.1", port))
+        host.state.parts.client.limits = evolve(
+            host.state.parts.client.limits, connect_timeout_s=0.3
+        )
+        host.worker.endpoint = kit.Address(f"http://127.0.0.1:{port}")
+        with pytest.raises(WorkerLost) as lost:
+            await host.run(*kit.good_request("text-to-image"))
+    text = f'Post "http://127.0.0.1:{port}/text-to-image": dial tcp 127.0.0.1:{port}: i/o timeout'
+    assert lost.value.public == text
+
+
+async def test_after_the_close_nobody_is_called(host, runner, kit):
+    await host.state.parts.close()
+    await host.state.parts.close()
+    with pytest.raises(WorkerLost):
+        await host.run(*kit.good_request("text-to-image"))
+    assert not runner.requests

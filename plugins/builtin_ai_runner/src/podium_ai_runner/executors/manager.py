@@ -38,13 +38,13 @@ from podium_ai_runner.executors.values import (
 from podium_ai_runner.worker import RunnerWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from podium_hookspecs import PluginContext
 
     from podium_ai_runner.executors.launcher import Launcher
     from podium_ai_runner.executors.settings import ExecutorSettings, ModelEntry
-    from podium_ai_runner.executors.values import Key
+    from podium_ai_runner.executors.values import Key, Progress
     from podium_ai_runner.worker import Call
 
 TOKEN_BYTES = 24
@@ -200,8 +200,12 @@ class Executors:
             except PluginError as error:
                 self._telemetry.log.warning("image not here", image=image, reason=str(error))
 
-    async def pull(self, key: Key) -> str:
+    async def pull(self, key: Key, report: Callable[[Progress], None] | None = None) -> str:
         """Fetch a model's image; return its name.
+
+        Args:
+            key: The model.
+            report: Told how far it is.
 
         Raises:
             BadInput: no such model.
@@ -209,7 +213,7 @@ class Executors:
         """
         worker = self._serving(key)[0]
         spec = worker.slot.specs[key]
-        await worker.slot.launchers[spec.executor].fetch(spec, self._telemetry.pulling)
+        await worker.slot.launchers[spec.executor].fetch(spec, report or self._telemetry.pulling)
         return spec.image
 
     def warm(self, key: Key) -> str:

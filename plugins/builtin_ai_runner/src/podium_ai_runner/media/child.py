@@ -10,13 +10,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from podium_hookspecs import JobFailed, JobTimeout
+from podium_hookspecs import Busy, JobFailed, JobTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_ANSWER_BYTES = 64 * 2**10
 MODULE = "podium_ai_runner.media"
+QUEUE_TIMEOUT_S = 20.0
 
 
 class MediaFailed(JobFailed):
@@ -50,17 +51,25 @@ class Children:
             task: Its name.
             facts: What it is told, as JSON.
             files: Descriptors that the child gets, under the same numbers.
-            timeout_s: It is killed then; waiting for its turn counts.
+            timeout_s: It is killed then.
 
         Raises:
             MediaFailed: it could not do it; its reason is the message.
             JobTimeout: it took too long.
+            Busy: too many tasks are before it.
         """
         try:
-            async with asyncio.timeout(timeout_s), self._free:
+            async with asyncio.timeout(QUEUE_TIMEOUT_S):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise Busy(f"{task}: too many at a time", public="insufficient capacity") from error
+        try:
+            async with asyncio.timeout(timeout_s):
                 return await self._run(task, facts, files, timeout_s)
         except TimeoutError as error:
             raise JobTimeout(f"{task} took longer than {timeout_s:g} s") from error
+        finally:
+            self._free.release()
 
     async def _run(
         self, task: str, facts: Mapping[str, Any], files: Sequence[int], timeout_s: float

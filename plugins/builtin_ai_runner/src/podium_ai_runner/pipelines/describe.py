@@ -145,18 +145,10 @@ class Description:
         """The label in error texts."""
         return self.label or self.name
 
-    @property
-    def image(self) -> str:
-        """The runner image that the network publishes for it (ai 4.1); empty: the general one."""
-        return f"livepeer/ai-runner:{self.name}" if self.name in OWN_IMAGES else ""
-
     def field(self, name: str) -> Field | None:
         """Return a field by its name."""
         return next((one for one in self.fields if one.name == name), None)
 
-
-OWN_IMAGES = ("segment-anything-2", "text-to-speech", "audio-to-text", "llm")
-"""Pipelines with a published image of their own."""
 
 NO_IMAGE = "image: unknown format"
 NO_DURATION = "Unable to calculate duration"

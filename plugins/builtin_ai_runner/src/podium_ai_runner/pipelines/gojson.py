@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 MAX_DEPTH = 64
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.S)
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.S)
 _LITERALS = ("true", "false", "null")
 _SPACE = " \t\r\n"
 
