@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import gzip
 import hashlib
 import io
@@ -9,6 +11,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import tarfile
 import tempfile
 from pathlib import Path
@@ -20,7 +24,11 @@ from podium_ai_runner.executors.launcher import ExecutorDown
 from podium_hookspecs import ConfigError, WorkerLost, WorkerState
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-BRIDGE, ADDRESS = "podium-test0", "172.31.98.1/24"
+BRIDGE, ADDRESS, MASK = b"podium-test0", "172.31.98.1", "255.255.255.0"
+SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
+SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
+IFF_UP = 1
+MNT_DETACH = 2
 
 
 class OwnEngine:
@@ -36,42 +44,111 @@ class OwnEngine:
             self.process = await asyncio.create_subprocess_exec(
                 *("dockerd", "--host", self.host, "--data-root", f"{self.folder}/data"),
                 *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"),
-                *("--bridge", BRIDGE, "--iptables=false", "--ip-masq=false", "--ip-forward=false"),
+                *(
+                    "--bridge",
+                    BRIDGE.decode(),
+                    "--iptables=false",
+                    "--ip-masq=false",
+                    "--ip-forward=false",
+                ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
             )
-        engine = Engine.at(self.host)
         async with asyncio.timeout(60):
-            while True:
+            while not await self.answers():
                 assert self.process.returncode is None, (self.folder / "log").read_text()[-2000:]
-                with contextlib.suppress(ExecutorDown):
-                    await engine.ping()
-                    break
                 await asyncio.sleep(0.1)
-        await engine.close()
 
-    async def stop(self, number=signal.SIGTERM):
+    async def answers(self):
+        engine = Engine.at(self.host)
+        try:
+            await engine.ping()
+        except ExecutorDown:
+            return False
+        finally:
+            await engine.close()
+        return True
+
+    async def stop(self):
         if self.process.returncode is None:
-            self.process.send_signal(number)
+            self.process.terminate()
         await self.process.wait()
 
+    async def kill(self):
+        """Kill it with its helper; what watches over the containers lives on."""
+        helper = self.folder / "exec/containerd/containerd.pid"
+        os.kill(int(helper.read_text()), signal.SIGKILL)
+        self.process.kill()
+        await self.process.wait()
+        helper.unlink()
+        (self.folder / "pid").unlink()
 
-async def ip(*words, check=True):
-    process = await asyncio.create_subprocess_exec("ip", *words)
-    assert await process.wait() == 0 or not check, words
+
+def make_bridge():
+    """Make a network interface for the engine, without the programs that not every machine has."""
+    with socket.socket() as channel:
+        with contextlib.suppress(OSError):
+            change_link(channel, up=False)
+            fcntl.ioctl(channel, SIOCBRDELBR, BRIDGE)
+        fcntl.ioctl(channel, SIOCBRADDBR, BRIDGE)
+        for request, address in ((SIOCSIFADDR, ADDRESS), (SIOCSIFNETMASK, MASK)):
+            where = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+            fcntl.ioctl(channel, request, struct.pack("16s16s8x", BRIDGE, where))
+        change_link(channel, up=True)
+
+
+def remove_bridge():
+    with socket.socket() as channel:
+        change_link(channel, up=False)
+        fcntl.ioctl(channel, SIOCBRDELBR, BRIDGE)
+
+
+def change_link(channel, *, up):
+    flags = struct.pack("16sH22x", BRIDGE, IFF_UP if up else 0)
+    fcntl.ioctl(channel, SIOCSIFFLAGS, flags)
+
+
+def of_folder(folder):
+    """Return the processes that were told of a folder."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
+
+
+def with_children(pids):
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found, last = set(pids), None
+    while found != last:
+        last, found = found, found | {pid for pid, parent in parents.items() if parent in found}
+    return found
+
+
+def clear_away(folder):
+    """End and unmount what an engine that was killed has left, then remove its folder."""
+    for pid in with_children(of_folder(folder)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{folder}/"):
+            ctypes.CDLL(None).umount2(mount.encode(), MNT_DETACH)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
 async def own_engine(kit, image):
     """Start an engine that holds the fake runner's image."""
-    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("ip"):
-        pytest.skip("starting an engine of one's own needs root, dockerd and ip")
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        pytest.skip("starting an engine of one's own needs root and dockerd")
     folder = Path(tempfile.mkdtemp(prefix="podium-engine-", dir="/tmp"))
-    await ip("link", "delete", BRIDGE, check=False)
-    await ip("link", "add", BRIDGE, "type", "bridge")
-    await ip("addr", "add", ADDRESS, "dev", BRIDGE)
-    await ip("link", "set", BRIDGE, "up")
+    make_bridge()
     engine = OwnEngine(folder)
     try:
         await engine.start()
@@ -84,8 +161,8 @@ async def own_engine(kit, image):
             for container in kit.containers(host=engine.host):
                 kit.docker("rm", "--force", container, host=engine.host)
             await engine.stop()
-        await ip("link", "delete", BRIDGE)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_bridge()
+        clear_away(folder)
 
 
 async def test_without_an_engine_the_worker_is_down_with_the_reason(kit, executors):
@@ -136,10 +213,9 @@ async def test_an_engine_that_is_killed_and_comes_back(kit, own_engine, in_docke
     made = await in_docker(kit.entry(executor="docker"), engine=own_engine.host)
     (worker,) = made.workers
     await kit.run(worker)
-    await own_engine.stop(signal.SIGKILL)
+    await own_engine.kill()
     with contextlib.suppress(WorkerLost):
         await kit.run(worker)
-    (own_engine.folder / "pid").unlink(missing_ok=True)
     await own_engine.start()
     await kit.until_ok(worker, timeout_s=30)
     assert (await kit.run(worker))["model"] == "a"

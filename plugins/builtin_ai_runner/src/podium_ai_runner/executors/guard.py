@@ -57,6 +57,7 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={},  # none of the node's secrets
             start_new_session=True,
             text=True,
         )
