@@ -11,14 +11,14 @@ from podium.testing.conformance import (
 )
 from podium_hookspecs import JobFinished, PriceRequest
 
-import podium_byoc_example.plugin
+from podium_byoc_example import plugin as mine
 
 NAME = "byoc-example"
 VIDEO = (Path(__file__).parent / "data/clip.mp4").read_bytes()
 
 
 class TestPipeline(PipelineConformance):
-    plugin = podium_byoc_example.plugin
+    plugin = mine
 
     def good(self):
         return Sample(VIDEO)
@@ -29,7 +29,7 @@ class TestPipeline(PipelineConformance):
 
 
 class TestWorker(WorkerConformance):
-    plugin = podium_byoc_example.plugin
+    plugin = mine
 
     def good(self):
         return Sample(VIDEO, parameters={"count": 3, "width": 64})
@@ -39,7 +39,7 @@ class TestWorker(WorkerConformance):
 
 
 class TestPricing(PricingConformance):
-    plugin = podium_byoc_example.plugin
+    plugin = mine
 
     def priced(self):
         return [PriceRequest(bytes(20), 37, NAME, "second")]
@@ -49,7 +49,7 @@ class TestPricing(PricingConformance):
 
 
 async def test_a_paid_request(podium_app, paid_request, hook_recorder):
-    app = podium_app(plugins={NAME: podium_byoc_example.plugin, "ears": hook_recorder})
+    app = podium_app(plugins={NAME: mine, "ears": hook_recorder})
     reply = await paid_request(app.uri, NAME, VIDEO, parameters={"count": 3})
     assert reply.status_code == 200
     events = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
