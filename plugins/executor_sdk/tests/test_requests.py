@@ -279,6 +279,18 @@ async def test_an_asgi_application_hears_of_its_start_and_end(start):
     assert heard == ["startup", "shutdown"]
 
 
+async def test_an_application_that_does_not_start_is_told(start):
+    @executor("app", asgi=True)
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no model"})
+
+    running = await start(app)
+    with pytest.raises(SetupError, match="ended by itself"):
+        await running.task
+
+
 def no_annotation(body):
     pass
 

@@ -74,6 +74,9 @@ async def serve(
     finally:
         app.draining = server.should_exit = True
         await serving
+        listening.close()  # the server does, if it came to its start
+    if not stopping.is_set():
+        raise SetupError("the application ended by itself; its log says why")
 
 
 async def _registered(
