@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from podium_executor.executor import Executor
 
 log = logging.getLogger("podium_executor")
+ENDED = "the application ended by itself; its log says why"
 ANYWHERE = {"0.0.0.0", "::", ""}
 
 
@@ -32,6 +33,12 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            raise SetupError(ENDED) from error
 
 
 async def serve(
@@ -73,10 +80,12 @@ async def serve(
         await _registered(executor, settings, url, serving, stopping, app)
     finally:
         app.draining = server.should_exit = True
-        await serving
-        listening.close()  # the server does, if it came to its start
+        try:
+            await serving
+        finally:
+            listening.close()  # the server does, if it came to its start
     if not stopping.is_set():
-        raise SetupError("the application ended by itself; its log says why")
+        raise SetupError(ENDED)
 
 
 async def _registered(
