@@ -267,8 +267,8 @@ class Spine:
                             raise
                         try:
                             await reserved.move()
-                        except PluginError:
-                            raise lost from None  # why it failed, not that it was the only one
+                        except PluginError as error:  # nobody else can: the loss is the answer
+                            raise lost from error
 
     @contextmanager
     def _settled(
