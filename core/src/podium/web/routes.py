@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
+from starlette.routing import Match, Router
+from starlette.routing import Mount as StarletteMount
 
 from podium.web.asgi import send_text
 from podium.web.byoc import PREFIX as BYOC_PREFIX
@@ -37,21 +39,14 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_text(send, 404, "404 page not found")
 
 
-@frozen
-class Mounts:
-    """Plugins' applications, each at its path and below; ``root_path`` tells them which it is."""
+class _Mount(StarletteMount):
+    """A mount that gets the requests at its path, too, not only those below it."""
 
-    mounts: tuple[Mount, ...]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        path = scope["path"]
-        for mount in self.mounts:
-            if path == mount.path or path.startswith(f"{mount.path}/"):
-                root = scope.get("root_path", "") + mount.path
-                await mount.app({**scope, "root_path": root}, receive, send)
-                return
-        await not_found(scope, receive, send)
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See starlette's."""
+        if scope["type"] == "http" and scope["path"] == self.path:
+            return Match.FULL, {"endpoint": self.app}
+        return super().matches(scope)
 
 
 @frozen
@@ -64,7 +59,7 @@ class PublicApp:
         results: Takes what is below ``/stream/``.
         ai: Takes the paths of HTTP pipelines.
         byoc: Takes what is below ``/process/``.
-        mounted: Takes the rest.
+        router: Takes the rest: plugins' mounts.
     """
 
     grpc: AsgiApp
@@ -72,7 +67,7 @@ class PublicApp:
     results: AsgiApp
     ai: AiFace
     byoc: ByocFace
-    mounted: Mounts
+    router: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -85,7 +80,7 @@ class PublicApp:
         elif scope["path"].startswith(BYOC_PREFIX):
             app = self.byoc
         else:
-            app = self.results if scope["path"].startswith(PREFIX) else self.mounted
+            app = self.results if scope["path"].startswith(PREFIX) else self.router
         await app(scope, receive, send)
 
 
@@ -104,12 +99,12 @@ def public_app(
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = tuple(mount for mount in mounts if mount.surface == "public")
+    public = [_Mount(m.path, m.app) for m in mounts if m.surface == "public"]
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
         byoc=byoc,
-        mounted=Mounts(public),
+        router=Router(public, default=not_found, redirect_slashes=False),
     )

@@ -10,7 +10,7 @@ from podium_byoc.config import ByocConfig
 from podium_byoc.pipeline import CAPABILITY, ByocPipeline
 from podium_byoc.prices import Prices
 from podium_byoc.registry import Registry
-from podium_byoc.routes import Register, Unregister
+from podium_byoc.routes import REGISTER, UNREGISTER, Register, Unregister
 
 if TYPE_CHECKING:
     from podium_hookspecs import PluginContext, Price, PriceRequest
@@ -38,8 +38,8 @@ def podium_asgi(config: ByocConfig, context: PluginContext) -> list[Mount]:
     """Give the paths where executors come and go."""
     registry: Registry = context.state
     return [
-        Mount("/capability/register", Register(config.secret, registry)),
-        Mount("/capability/unregister", Unregister(config.secret, registry)),
+        Mount(REGISTER, Register(config.secret, registry)),
+        Mount(UNREGISTER, Unregister(config.secret, registry)),
     ]
 
 

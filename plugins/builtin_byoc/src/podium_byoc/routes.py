@@ -23,6 +23,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+REGISTER = "/capability/register"
+UNREGISTER = "/capability/unregister"
+PATHS = (REGISTER, UNREGISTER)
 MAX_BODY_BYTES = 64 * 2**10
 BODY_TIMEOUT_S = 10.0
 JSON = "application/json"
@@ -50,7 +53,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["path"] != scope.get("root_path", ""):
+        if scope["path"] not in PATHS:
             await answer(send, 404, "404 page not found")
         elif scope["method"] != "POST":
             await answer(send, 405, NOT_ALLOWED)
