@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
+from starlette.routing import Match, Router
 from starlette.routing import Mount as StarletteMount
-from starlette.routing import Router
 
 from podium.web.asgi import send_text
 from podium.web.results import PREFIX
@@ -35,6 +35,16 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer as Go's mux does."""
     if scope["type"] == "http":
         await send_text(send, 404, "404 page not found")
+
+
+class _Mount(StarletteMount):
+    """A mount that gets the requests at its path, too, not only those below it."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See starlette's."""
+        if scope["type"] == "http" and scope["path"] == self.path:
+            return Match.FULL, {"endpoint": self.app}
+        return super().matches(scope)
 
 
 @frozen
@@ -82,7 +92,7 @@ def public_app(
     mounts: Sequence[Mount] = (),
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"]
+    public = [_Mount(m.path, m.app) for m in mounts if m.surface == "public"]
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
