@@ -283,9 +283,7 @@ class AiConfig:
     ai_models: str = field(
         default="",
         validator=_ai_models,
-        metadata={
-            "help": "Models as go-livepeer's -aiModels: pipeline:model:warm,... or a JSON file."
-        },
+        metadata={"help": "Models as go-livepeer's -aiModels: pipeline:model:warm,... or a path."},
     )
     models_dir: Path | None = field(
         default=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
 import time
@@ -113,7 +112,6 @@ class Results:
         """Sweep from time to time, until it is cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            await asyncio.to_thread(os.stat, self.folder)
             self.sweep()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:

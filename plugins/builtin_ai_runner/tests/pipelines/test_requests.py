@@ -237,6 +237,13 @@ async def test_a_bad_field_of_a_form_is_refused(host, kit, texts, text):
     assert refusal.value.public == text
 
 
+@pytest.mark.parametrize("texts", [{"width": "5000"}, {"height": "-8"}, {"height": "0"}])
+async def test_a_video_of_no_size_or_too_much_is_refused(host, kit, texts):
+    content_type, body = kit.form(file=("image", "a.png", kit.png()), model_id="m", **texts)
+    with pytest.raises(BadInput):
+        await host.parse("image-to-video", body, content_type)
+
+
 async def test_a_file_may_come_last_and_unknown_parts_are_ignored(host, kit):
     head = kit.form(model_id="m", what="ever")[1].removesuffix(b"--boundary--\r\n")
     content_type, tail = kit.form(file=("image", "in.png", kit.png(10, 20)))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 64 * 2**10
 MODULE = "podium_ai_runner.media"
-QUEUE_TIMEOUT_S = 20.0
 
 
 class MediaFailed(JobFailed):
@@ -33,10 +32,12 @@ class Children:
     Args:
         at_a_time: How many run; further tasks wait.
         memory_mb: What each may take.
+        queue_timeout_s: How long a task waits for its turn.
     """
 
     at_a_time: int = 2
     memory_mb: int = 2048
+    queue_timeout_s: float = 20.0
     _free: asyncio.Semaphore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -59,7 +60,7 @@ class Children:
             Busy: too many tasks are before it.
         """
         try:
-            async with asyncio.timeout(QUEUE_TIMEOUT_S):
+            async with asyncio.timeout(self.queue_timeout_s):
                 await self._free.acquire()
         except TimeoutError as error:
             raise Busy(f"{task}: too many at a time", public="insufficient capacity") from error

@@ -46,7 +46,7 @@ class Answer(Enum):
     CHAT = "chat"
 
 
-class Units(Enum):
+class Counting(Enum):
     """How a job's units are counted (ai 2.4)."""
 
     PICTURE = "height x width x num_images_per_prompt of the request"
@@ -132,7 +132,7 @@ class Description:
     fields: tuple[Field, ...]
     answer: Answer
     unit: str
-    units: Units
+    units: Counting
     model_field: str = "model_id"
     file: File | None = None
     label: str = field(default="")
@@ -212,7 +212,7 @@ TEXT_TO_IMAGE = Description(
     ),
     answer=Answer.IMAGES,
     unit="pixel",
-    units=Units.PICTURE,
+    units=Counting.PICTURE,
 )
 
 IMAGE_TO_IMAGE = Description(
@@ -237,7 +237,7 @@ IMAGE_TO_IMAGE = Description(
     ),
     answer=Answer.IMAGES,
     unit="pixel",
-    units=Units.INPUT_PICTURES,
+    units=Counting.INPUT_PICTURES,
 )
 
 IMAGE_TO_VIDEO = Description(
@@ -260,7 +260,7 @@ IMAGE_TO_VIDEO = Description(
     ),
     answer=Answer.VIDEO,
     unit="pixel",
-    units=Units.FRAMES,
+    units=Counting.FRAMES,
 )
 
 UPSCALE = Description(
@@ -273,7 +273,7 @@ UPSCALE = Description(
     fields=(_prompt(), _model(), SAFETY, SEED, _steps(75)),
     answer=Answer.IMAGES,
     unit="pixel",
-    units=Units.INPUT,
+    units=Counting.INPUT,
 )
 
 AUDIO_TO_TEXT = Description(
@@ -295,7 +295,7 @@ AUDIO_TO_TEXT = Description(
     ),
     answer=Answer.TRANSCRIPT,
     unit="millisecond",
-    units=Units.AUDIO,
+    units=Counting.AUDIO,
     text_413=f"audio-to-text container returned 413: {TOO_LARGE}",
     passes_415=True,
 )
@@ -320,7 +320,7 @@ SEGMENT_ANYTHING_2 = Description(
     ),
     answer=Answer.MASKS,
     unit="pixel",
-    units=Units.INPUT,
+    units=Counting.INPUT,
 )
 
 LLM = Description(
@@ -354,7 +354,7 @@ LLM = Description(
     ),
     answer=Answer.CHAT,
     unit="token",
-    units=Units.TOKENS,
+    units=Counting.TOKENS,
 )
 
 IMAGE_TO_TEXT = Description(
@@ -370,7 +370,7 @@ IMAGE_TO_TEXT = Description(
     ),
     answer=Answer.TEXT,
     unit="pixel",
-    units=Units.INPUT,
+    units=Counting.INPUT,
     label_422="image-to-text ",
     text_413=f"image-to-text container returned 413 {TOO_LARGE}",
 )
@@ -395,7 +395,7 @@ TEXT_TO_SPEECH = Description(
     ),
     answer=Answer.AUDIO,
     unit="byte",
-    units=Units.BYTES,
+    units=Counting.BYTES,
 )
 
 PIPELINES: tuple[Description, ...] = (

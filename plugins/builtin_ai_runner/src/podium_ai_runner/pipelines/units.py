@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from podium_hookspecs import BadInput
 
-from podium_ai_runner.pipelines.describe import Description, Units
+from podium_ai_runner.pipelines.describe import Counting, Description
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VIDEO_FRAMES = 25
 MAX_UNITS = 2**63 - 1
+MAX_VIDEO_SIDE = 4096
 
 
 def count(description: Description, values: Mapping[str, Any], measured: int) -> int:
@@ -40,15 +41,17 @@ def count(description: Description, values: Mapping[str, Any], measured: int) ->
         return number
 
     match description.units:
-        case Units.PICTURE:
+        case Counting.PICTURE:
             units = given("height") * given("width") * given("num_images_per_prompt")
-        case Units.INPUT_PICTURES:
+        case Counting.INPUT_PICTURES:
             units = measured * given("num_images_per_prompt")
-        case Units.FRAMES:
+        case Counting.FRAMES:
+            if max(given("height"), given("width")) > MAX_VIDEO_SIDE:
+                raise BadInput(f"a video has at most {MAX_VIDEO_SIDE} pixels a side")
             units = given("height") * given("width") * VIDEO_FRAMES
-        case Units.TOKENS:
+        case Counting.TOKENS:
             units = values["max_tokens"]
-        case Units.BYTES:
+        case Counting.BYTES:
             units = len(values["text"].encode())
         case _:
             units = measured
