@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
+from podium_hookspecs import WorkerState
 
 from podium.config.settings import PluginSettings
 from podium.pluginhost.call import Hooks
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from podium_hookspecs import Mount, Pipeline, Price, PriceRequest, Worker
 
 NAME = "under-test"
+READY_S = 30.0
 
 
 @frozen
@@ -106,10 +109,14 @@ async def running_plugin(
 
 @asynccontextmanager
 async def started(worker: Worker) -> AsyncIterator[Worker]:
-    """Recover and start a worker; close it afterwards."""
+    """Recover and start a worker, and wait until it may get jobs; close it afterwards."""
     await worker.recover()
     try:
         await worker.start()
+        async with asyncio.timeout(READY_S), aclosing(worker.health()) as states:  # type: ignore[type-var]
+            async for health in states:
+                if health.state in (WorkerState.OK, WorkerState.DEGRADED):
+                    break
         yield worker
     finally:
         await worker.close()
