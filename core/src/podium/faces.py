@@ -15,7 +15,7 @@ from podium.web.bodies import Bodies
 from podium.web.grpc import GrpcApp
 from podium.web.results import ResultsFace
 from podium.web.routes import PublicApp, public_app
-from podium.web.segment import TRANSCODE, SegmentFaces
+from podium.web.segment import SegmentFaces
 from podium.web.segment import Settings as SegmentSettings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Faces:
             payment=segment.payment,
             results=ResultsFace(self.objects),
             ai=AiFace(self.service, lambda: self.host.pipelines, bodies, self.emit, time.monotonic),
-            mounts=self.host.mounts,
+            mounts=lambda: self.host.mounts,
         )
 
     def _segment(self, bodies: Bodies) -> SegmentFaces:
@@ -82,7 +82,7 @@ class Faces:
                 limit_bytes=self.settings.limits.max_body_bytes,
                 orchestrator_id=self.orchestrator_id,
             ),
-            pipeline=self.host.pipelines.get(TRANSCODE),
+            pipelines=lambda: self.host.pipelines,
             objects=self.objects,
             remote=remote,
             bodies=bodies,

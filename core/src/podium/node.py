@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from podium.payments import Payments
     from podium.pluginhost import PluginHost
     from podium.pricing import PriceBook
+    from podium.reload import Reloader
     from podium.sessions.registry import Sessions
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
@@ -47,7 +48,6 @@ class Node:
         onchain: The chain's part; None off chain.
     """
 
-    settings: Settings
     service_uri: str
     emit: Callable[[Event], None]
     host: PluginHost
@@ -61,7 +61,13 @@ class Node:
     public: PodiumServer
     admin: PodiumServer
     served: asyncio.Task[None]
+    reloader: Reloader
     onchain: OnChainNode | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What holds now: its plugins may change while the node runs."""
+        return self.reloader.settings
 
     @property
     def ready(self) -> tuple[bool, str]:
@@ -85,6 +91,18 @@ class Node:
             "max_sessions": self.sessions.max_sessions,
             "gateways": sorted(checksum_address(sender) for sender in self.sessions.senders),
         }
+
+    def plugins(self) -> dict[str, Any]:
+        """Return how each plugin is, as JSON can hold it."""
+        path = self.settings.path
+        return {
+            "config": "" if path is None else str(path.absolute()),
+            "plugins": [status.as_json() for status in self.host.statuses()],
+        }
+
+    async def reload(self, dry_run: bool = False) -> dict[str, Any]:
+        """Bring the plugins to what the configuration says; return what came of it, as JSON."""
+        return (await self.reloader.reload(dry_run=dry_run)).as_json()
 
     async def drain(self, reason: str) -> None:
         """Stop advertising, finish what is in flight, for as long as the settings allow."""

@@ -17,7 +17,7 @@ def get():
 
     async def request(path, method="GET", render=lambda: b"page\n"):
         mounts = [Mount("/extra", mounted, surface="admin"), Mount("/public", mounted)]
-        app = make_admin_app(render, lambda: state["ready"], mounts)
+        app = make_admin_app(render, lambda: state["ready"], lambda: mounts)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path)

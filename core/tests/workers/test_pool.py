@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 from podium.workers.pool import WorkerPool
+from podium.workers.quota import Quota
 from podium_hookspecs import Health, PluginError, Requirements, Unsupported, WorkerLost, WorkerState
 
 NEEDS = Requirements(capabilities={0}, cost=10)
@@ -105,7 +106,7 @@ async def test_waiting_leases_end_when_the_last_worker_goes(start, fakes):
     worker = fakes.worker()
     pool, _ = await start(worker)
     async with pool.lease("fake", NEEDS, "a"):
-        waiting = asyncio.create_task(pool._take("fake", NEEDS, "b"))
+        waiting = asyncio.create_task(pool._take("fake", NEEDS, "b", Quota()))
         await asyncio.sleep(0.01)
         worker.reports.put_nowait(Health(WorkerState.DOWN))
         with pytest.raises(WorkerLost):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from podium.config.settings import CONFIG_VERSION, PluginSettings, Settings
+from podium.config.settings import CONFIG_VERSION, HOST_KEYS, PluginSettings, Settings
 from podium.config.structure import Invalid, Problem, Source, structure, unknown_key
 from podium.errors import ConfigInvalid
 
@@ -162,7 +162,7 @@ def _parse_plugin(name: str, section: object, source: Source) -> PluginSettings:
         raise Invalid(("", "a plugin's name has lower-case letters, digits, - and _ only"))
     if not isinstance(section, dict):
         raise Invalid(("", f"must be a table: [plugins.{name}]"))
-    host_keys = {key: section[key] for key in ("enabled", "required") if key in section}
+    host_keys = {key: section[key] for key in HOST_KEYS if key in section}
     options = {key: value for key, value in section.items() if key not in host_keys}
     return attrs.evolve(structure(PluginSettings, host_keys, source), options=options)
 

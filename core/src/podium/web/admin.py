@@ -20,14 +20,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 def make_admin_app(
     render: Callable[[], bytes] | None,
     ready: Callable[[], tuple[bool, str]],
-    mounts: Sequence[Mount] = (),
+    mounts: Callable[[], Sequence[Mount]] = tuple,
 ) -> AsgiApp:
     """Make the ASGI application of the admin port.
 
     Args:
         render: The metrics page; None: there is none (404).
         ready: Whether the node takes work, and the reason when it does not.
-        mounts: Plugins' routes; those of the public surface are left out.
+        mounts: Returns further routes, the node's own first; those of the public surface are left
+            out.
     """
 
     def metrics() -> Answer:
@@ -44,7 +45,6 @@ def make_admin_app(
         "/healthz": lambda: (200, TEXT, b"ok\n"),
         "/readyz": readiness,
     }
-    extra = [(mount.path, mount.app) for mount in mounts if mount.surface == "admin"]
 
     async def app(
         scope: MutableMapping[str, Any],
@@ -54,9 +54,10 @@ def make_admin_app(
         if scope["type"] != "http":
             return
         path = scope["path"]
-        for prefix, mounted in extra:
-            if path == prefix or path.startswith(prefix + "/"):
-                await mounted(scope, receive, send)
+        for mount in mounts():
+            inside = path == mount.path or path.startswith(mount.path + "/")
+            if inside and mount.surface == "admin":
+                await mount.app(scope, receive, send)
                 return
         await _answer(send, scope["method"], routes.get(path))
 

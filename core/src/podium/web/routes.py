@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, field, frozen
 from starlette.routing import Mount as StarletteMount
 from starlette.routing import Router
 
@@ -12,7 +12,7 @@ from podium.web.asgi import send_text
 from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from podium_hookspecs import AsgiApp, Mount
 
@@ -35,6 +35,31 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer as Go's mux does."""
     if scope["type"] == "http":
         await send_text(send, 404, "404 page not found")
+
+
+@define(eq=False)
+class MountedApps:
+    """Takes requests to plugins' routes, which come and go while the node runs.
+
+    Args:
+        mounts: Returns the routes there are now.
+    """
+
+    mounts: Callable[[], Sequence[Mount]]
+    _built: tuple[Mount, ...] = ()
+    _router: Router = field(factory=lambda: _router(()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        mounts = tuple(mount for mount in self.mounts() if mount.surface == "public")
+        if mounts != self._built:
+            self._built, self._router = mounts, _router(mounts)
+        await self._router(scope, receive, send)
+
+
+def _router(mounts: Sequence[Mount]) -> Router:
+    routes = [StarletteMount(mount.path, mount.app) for mount in mounts]
+    return Router(routes, default=not_found, redirect_slashes=False)
 
 
 @frozen
@@ -79,14 +104,13 @@ def public_app(
     payment: AsgiApp,
     results: AsgiApp,
     ai: AiFace,
-    mounts: Sequence[Mount] = (),
+    mounts: Callable[[], Sequence[Mount]] = tuple,
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [StarletteMount(m.path, m.app) for m in mounts if m.surface == "public"]
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
-        router=Router(public, default=not_found, redirect_slashes=False),
+        router=MountedApps(mounts),
     )
