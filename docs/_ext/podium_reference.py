@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 import podium_hookspecs
+from podium.config.render import toml
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _type_name(annotation: Any) -> str:
     if text.startswith("tuple["):
         inner = text[6:-1].removesuffix(", ...")
         return f"list of {named.get(inner, inner)}"
-    return named.get(text, text)
+    return " or ".join(named.get(part, part) for part in text.split(" | "))
 
 
 def _default(key: attrs.Attribute[Any]) -> str:
@@ -85,18 +86,25 @@ def _default(key: attrs.Attribute[Any]) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, fractions.Fraction):
+        return f"`{toml(value)}`"
     shown = str(value)
     return f'`"{shown}"`' if isinstance(value, str | pathlib.Path) else f"`{shown}`"
 
 
 def _is_section(key: attrs.Attribute[Any]) -> bool:
-    return isinstance(key.type, type) and attrs.has(key.type)
+    return isinstance(key.type, type) and _is_table(key.type)
+
+
+def _is_table(kind: type) -> bool:
+    """Whether a class is written as a table; a secret is one value."""
+    return attrs.has(kind) and kind is not podium_hookspecs.Secret
 
 
 def _repeated(key: attrs.Attribute[Any]) -> type | None:
     """Return the class of a list of tables."""
     inner = typing.get_args(key.type)[:1]
-    return inner[0] if inner and isinstance(inner[0], type) and attrs.has(inner[0]) else None
+    return inner[0] if inner and isinstance(inner[0], type) and _is_table(inner[0]) else None
 
 
 def _section(name: str, cls: type, brackets: str = "[{}]") -> str:

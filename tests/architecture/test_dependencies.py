@@ -8,7 +8,13 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-MEMBERS = ("hookspecs", "core", "plugins/builtin_transcode")
+MEMBERS = (
+    "hookspecs",
+    "core",
+    "plugins/builtin_observers",
+    "plugins/builtin_pricing",
+    "plugins/builtin_transcode",
+)
 INDIRECT = {"httptools": "uvicorn's HTTP/1.1 protocol, named by a string", "uvloop": "by uvicorn"}
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 

@@ -9,6 +9,8 @@ import click
 import pytest
 from podium.cli import cli
 from podium.config.load import parse_settings
+from podium.pluginhost.discover import discover
+from podium.pluginhost.load import check_sections
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 
@@ -38,9 +40,13 @@ def test_shown_configurations_are_valid(example, tmp_path):
     key = tmp_path / "key"
     key.write_text("11" * 32)
     text = re.sub(r'(tls_\w+|file) = "[^"]*"', rf'\1 = "{key}"', example)
-    environ = {"PODIUM_PRIVATE_KEY": "11" * 32}
+    environ = {"PODIUM_PRIVATE_KEY": "11" * 32, "PODIUM_WEBHOOK_SECRET": "0123456789abcdef"}
     document = {"version": 1, **tomllib.loads(text)}
-    assert parse_settings(document, path=tmp_path / "podium.toml", environ=environ)
+    settings = parse_settings(document, path=tmp_path / "podium.toml", environ=environ)
+    found = discover()
+    ours = {name: section for name, section in settings.plugins.items() if name in found}
+    sections = check_sections(ours, found, base_dir=tmp_path, environ=environ)
+    assert not sections.failures
 
 
 def test_shown_commands_exist(session, root):

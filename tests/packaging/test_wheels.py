@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
+PLUGINS = ("builtin_observers", "builtin_pricing", "builtin_transcode")
+DISTRIBUTIONS = ("podium-observers", "podium-pricing", "podium-transcode")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,7 +29,7 @@ def run(*command, cwd=None):
 def wheels(tmp_path_factory):
     """Build each distribution's wheel with the pinned backend; return the folder."""
     out = tmp_path_factory.mktemp("wheels")
-    for member in ("hookspecs", "core", "plugins/builtin_transcode"):
+    for member in ("hookspecs", "core", *(f"plugins/{name}" for name in PLUGINS)):
         run(UV, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable,
             "--out-dir", out, ROOT / member)  # fmt: skip
     return out
@@ -47,21 +49,25 @@ def install(wheels, tmp_path):
     return into_empty
 
 
-def test_a_plugin_works_without_core(install, tmp_path):
-    python = install("podium-transcode") / "python"
+def test_plugins_work_without_core(install, tmp_path):
+    python = install(*DISTRIBUTIONS) / "python"
     code = (
-        "import importlib.util, podium_hookspecs, podium_transcode.plugin as p\n"
+        "import importlib.util, importlib.metadata, podium_hookspecs\n"
         "assert importlib.util.find_spec('podium') is None\n"
-        "print(podium_hookspecs.API_VERSION, p.podium_config_class().__name__)"
+        "for point in importlib.metadata.entry_points(group='podium'):\n"
+        "    print(point.name, point.load().podium_config_class().__name__)"
     )
-    assert run(python, "-W", "error", "-c", code, cwd=tmp_path).startswith("1.")
+    loaded = run(python, "-W", "error", "-c", code, cwd=tmp_path)
+    for expected in ("transcode TranscodeConfig", "price-fixed FixedConfig", "auth-webhook "):
+        assert expected in loaded
 
 
 def test_core_works_without_plugins(install, tmp_path):
     binaries = install("podium")
     code = (
         "import importlib.util, podium.app\n"
-        "assert importlib.util.find_spec('podium_transcode') is None\n"
+        "for name in ('transcode', 'observers', 'pricing'):\n"
+        "    assert importlib.util.find_spec(f'podium_{name}') is None\n"
         "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
     )
     run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
@@ -70,10 +76,11 @@ def test_core_works_without_plugins(install, tmp_path):
     assert "ok" not in listing
 
 
-def test_a_node_with_its_plugin_lists_it(install, tmp_path):
-    binaries = install("podium", "podium-transcode")
+def test_a_node_with_its_plugins_lists_them(install, tmp_path):
+    binaries = install("podium", *DISTRIBUTIONS)
     listing = run(binaries / "podium", "plugins", "list", cwd=tmp_path)
-    assert "transcode" in listing
+    for name in ("transcode", "price-fiat", "admit-lists", "events-webhook"):
+        assert name in listing
 
 
 def test_wheels_carry_types_and_nothing_else(wheels):

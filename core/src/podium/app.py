@@ -39,9 +39,7 @@ from podium.web.admin import make_admin_app
 from podium.web.advertise import advertise, hardware
 from podium.web.ledger import LEDGER_PATH, LedgerFace
 from podium.web.orchestrator import OrchestratorService
-from podium.web.reload import PLUGINS_PATH, RELOAD_PATH, PluginsFace, ReloadFace
 from podium.web.routes import CORE_PATHS
-from podium.web.standing import STANDING_PATH, StandingFace
 from podium.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ class _Builder:
         self.emit.listeners += [telemetry.on_event, log.on_event, self.statement.on_event]
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
-        onchain, money = await self._chain(signer, recipient)
+        onchain, money = await self._chain(signer, recipient, host.currencies)
         payments, book = self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
@@ -178,15 +176,10 @@ class _Builder:
         if node.onchain is not None:
             node.telemetry.watch_chain(node.onchain.figures)
             node.telemetry.watch_gas(node.onchain.gas_prices)
-        own = (
-            Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"),
-            Mount(STANDING_PATH, StandingFace(node.standing), "admin"),
-            Mount(PLUGINS_PATH, PluginsFace(node.plugins), "admin"),
-            Mount(RELOAD_PATH, ReloadFace(node.reload), "admin"),
-        )
+        ledger = Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")
         render = node.telemetry.render if self.settings.node.metrics else None
         self.admin_door.app = make_admin_app(
-            render, lambda: node.ready, lambda: (*own, *node.host.mounts)
+            render, lambda: node.ready, lambda: (ledger, *node.admin_mounts)
         )
 
     async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
@@ -206,6 +199,7 @@ class _Builder:
         )
         self.stack.push_async_callback(host.close)
         self.emit.listeners.append(host.emit)
+        self.stack.callback(assembly.watch(host, self.log).stop)
         return host
 
     async def _signer(self) -> Signer:
@@ -221,7 +215,9 @@ class _Builder:
 
         return await asyncio.to_thread(unlock, account, "account", self.overrides.ask_password)
 
-    async def _chain(self, signer: Signer, recipient: bytes) -> tuple[OnChainNode | None, Money]:
+    async def _chain(
+        self, signer: Signer, recipient: bytes, currencies: frozenset[str]
+    ) -> tuple[OnChainNode | None, Money]:
         """Connect to the chain, if there is one; what it needs is imported only then."""
         database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
@@ -233,7 +229,7 @@ class _Builder:
         assert isinstance(signer, LocalSigner)
         ask, emit = self.overrides.ask_password, self.emit
         builder = OnChainBuilder(
-            self.settings, database, signer, recipient, emit, self.log, self.stack, ask
+            self.settings, database, signer, recipient, emit, self.log, self.stack, ask, currencies
         )
         onchain = await builder.build()
         money = assembly.Money(
@@ -253,6 +249,7 @@ class _Builder:
         payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
         self.stack.push_async_callback(payments.drain)
         rates = assembly.rates(self.settings, money.wei)
+        host.open_market(money.wei, rates.decide)
         return payments, PriceBook(rates, host.price, payments.tx_cost_multiplier, self.emit)
 
     def _work(self) -> tuple[WorkerPool, Sessions, ObjectStore]:

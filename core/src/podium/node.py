@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from attrs import define, field
-from podium_hookspecs import NodeStopping
+from podium_hookspecs import AdmitRequest, Mount, NodeStopping
 
 from podium.crypto import checksum_address
+from podium.pricing.explain import explain
 from podium.web.asgi import send_text
+from podium.web.prices import PRICE_PATH, PriceFace
+from podium.web.reload import PLUGINS_PATH, RELOAD_PATH, PluginsFace, ReloadFace
+from podium.web.standing import STANDING_PATH, StandingFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AsyncExitStack
 
-    from podium_hookspecs import AsgiApp, Event
+    from podium_hookspecs import AsgiApp, Event, PriceRequest
     from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from podium.payments import Payments
     from podium.pluginhost import PluginHost
     from podium.pricing import PriceBook
+    from podium.pricing.explain import Explanation
     from podium.reload import Reloader
     from podium.sessions.registry import Sessions
     from podium.stores.objects import ObjectStore
@@ -103,6 +108,32 @@ class Node:
     async def reload(self, dry_run: bool = False) -> dict[str, Any]:
         """Bring the plugins to what the configuration says; return what came of it, as JSON."""
         return (await self.reloader.reload(dry_run=dry_run)).as_json()
+
+    async def explain_price(self, request: PriceRequest) -> Explanation:
+        """Return what a sender would be quoted now, and who decided that."""
+        asked = frozenset({request.capability})
+        admission = await self.host.admit(
+            AdmitRequest(request.sender, "discover", capabilities=asked, model=request.model)
+        )
+        return await explain(
+            request,
+            self.host.poll_prices(request),
+            self.book.rates,
+            admission,
+            self.payments.tx_cost_multiplier,
+            charged=self.payments.charges,
+        )
+
+    @property
+    def admin_mounts(self) -> tuple[Mount, ...]:
+        """The node's own routes for commands that ask it, then those of plugins."""
+        return (
+            Mount(STANDING_PATH, StandingFace(self.standing), "admin"),
+            Mount(PLUGINS_PATH, PluginsFace(self.plugins), "admin"),
+            Mount(RELOAD_PATH, ReloadFace(self.reload), "admin"),
+            Mount(PRICE_PATH, PriceFace(self.explain_price, self.host.unit_of), "admin"),
+            *self.host.mounts,
+        )
 
     async def drain(self, reason: str) -> None:
         """Stop advertising, finish what is in flight, for as long as the settings allow."""

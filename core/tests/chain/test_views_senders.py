@@ -230,6 +230,20 @@ async def test_unknown_senders_are_bounded(make, chain):
     assert (await known.views.sender(BOB)).deposit == 2000
 
 
+async def test_invented_senders_do_not_use_up_the_endpoint(make, chain):
+    known = await make(unknown_burst=3, unknown_per_s=2.0)
+    for n in range(3):
+        await known.views.sender(bytes([n]) * 20)
+    with pytest.raises(RpcUnavailable, match="too many unknown senders"):
+        await known.views.sender(ALICE)
+    assert chain.rpc.calls["eth_call"] == 3 * 2
+    known.now += 0.5
+    assert (await known.views.sender(ALICE)).deposit == 1000
+    assert (await known.views.sender(ALICE)).deposit == 1000, "the known ones do not count"
+    with pytest.raises(RpcUnavailable, match="too many unknown senders"):
+        await known.views.sender(BOB)
+
+
 async def test_claims_begin_anew_when_a_round_ends(chain, views, tell, reads):
     chain.senders[ALICE] = (0, 0, 300, 200)
     chain.claimed[ALICE, US] = 200

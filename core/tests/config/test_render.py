@@ -98,6 +98,7 @@ def test_values_are_written_as_toml_that_reads_back():
         assert tomllib.loads(f"v = {toml(value)}")["v"] == value
     assert toml(Fraction(1, 8)) == '"0.125"'
     assert toml(Fraction(7)) == "7"
+    assert toml(Fraction(10, 3)) == '"10/3"'
     assert toml(Secret("s")) == '"***"'
 
 

@@ -42,7 +42,7 @@ from podium_hookspecs.events import (
 from podium_hookspecs.http import HttpPipeline, HttpRequest
 from podium_hookspecs.job import Body, Chunk, Job, Meter, Output, Result
 from podium_hookspecs.money import Price, PriceRequest, Units
-from podium_hookspecs.pipeline import Offer, Pipeline, Requirements
+from podium_hookspecs.pipeline import CAPABILITY_NUMBERS, Offer, Pipeline, Requirements
 from podium_hookspecs.routes import AsgiApp, Mount
 from podium_hookspecs.secret import Secret
 from podium_hookspecs.specs import hookimpl, hookspec
@@ -63,6 +63,7 @@ API_VERSION = "1.2"
 
 __all__ = [
     "API_VERSION",
+    "CAPABILITY_NUMBERS",
     "GOP_INTRA",
     "Admission",
     "AdmitRequest",

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from fractions import Fraction
     from pathlib import Path
 
+    from podium_hookspecs.money import Price, PriceRequest
     from podium_hookspecs.worker import Worker
 
 P = ParamSpec("P")
@@ -98,6 +100,37 @@ class PluginContext(Protocol):
 
     def changed(self) -> None:
         """Say that what this plugin's pipelines offer has changed, so it is advertised anew.
+
+        .. versionadded:: 1.2
+        """
+
+    def slots(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all. (0, 0) at start.
+
+        .. versionadded:: 1.2
+        """
+
+    def currency(self, name: str) -> Callable[[Fraction], Fraction]:
+        """Return ``wei(amount)``, which says what an amount of a currency is in wei, exactly.
+
+        Ask for each currency at start, in a register hook: then the node looks after its price,
+        and the plugin fails at once where none can be had. ``wei`` raises ``PluginError`` while
+        no price is known.
+
+        Args:
+            name: ``"wei"``, ``"eth"``, or a currency of the node's price feed, as ``"USD"``;
+                upper or lower case are the same.
+
+        .. versionadded:: 1.2
+        """
+
+    def next_price(self, request: PriceRequest) -> Price:
+        """Return what would be charged without this plugin, for ``podium_price`` to build on.
+
+        That is the answer of the plugins after it in the file, at last the configured price.
+
+        Raises:
+            PluginError: one of them refuses; let it through.
 
         .. versionadded:: 1.2
         """

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from podium_hookspecs.job import Job, Meter, Output
     from podium_hookspecs.money import Units
     from podium_hookspecs.worker import Worker
+
+CAPABILITY_NUMBERS: Mapping[str, int] = MappingProxyType(
+    {
+        "transcode": 0,
+        "text-to-image": 27,
+        "image-to-image": 28,
+        "image-to-video": 29,
+        "upscale": 30,
+        "audio-to-text": 31,
+        "segment-anything-2": 32,
+        "llm": 33,
+        "image-to-text": 34,
+        "live-video-to-video": 35,
+        "text-to-speech": 36,
+        "byoc": 37,
+    }
+)
+"""Network numbers of the kinds of work that are priced, by their pipelines' names.
+
+Video is priced under 0, whatever its codecs. Source: go-livepeer core/capabilities.go.
+
+.. versionadded:: 1.2
+"""
 
 
 @frozen

@@ -118,7 +118,8 @@ def podium_price(request: PriceRequest, config: Any, context: PluginContext) -> 
     """Price one unit of work for one sender, or pass.
 
     Decide hook; called when a session opens, then frozen for it. Sync, no I/O, under 1 ms:
-    refresh feeds in a background task (``context.spawn``).
+    refresh feeds in a background task (``context.spawn``). ``context.currency`` converts what is
+    not wei, and ``context.next_price`` says what would be charged without this plugin.
 
     Args:
         request: sender (20-byte address), capability, model or None, unit.

@@ -137,7 +137,7 @@ def test_an_account_without_gas_serves_and_says_so(lab):
     lab.until(lambda: reasons(node) == {"the account cannot pay for gas"}, 20, "the state")
     assert books.count() == books.first_nonce
     lab.until(lambda: "reward not called" in node.log, 10, "word of the reward")
-    assert "send ETH to it" in node.log
+    lab.until(lambda: "tickets and rewards wait; send ETH" in node.log, 10, "word of the balance")
     devnet.set_balance("orchestrator", ETHER)
     lab.until(books.redeemed, 40, "redemption, once there is money")
     lab.until(books.rewards, 40, "the reward, once there is money")

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from podium.config.settings import CONFIG_VERSION, HOST_KEYS, PluginSettings, Settings
+from podium.config.settings import (
+    CONFIG_VERSION,
+    HOST_KEYS,
+    NodeSettings,
+    PluginSettings,
+    Settings,
+)
 from podium.config.structure import Invalid, Problem, Source, structure, unknown_key
 from podium.errors import ConfigInvalid
 
@@ -110,6 +116,19 @@ def parse_settings(
     if unpaid := _prices_without_account(settings):
         raise ConfigInvalid(unpaid)
     return settings
+
+
+def node_section(path: Path, environ: Mapping[str, str] = os.environ) -> NodeSettings:
+    """Read ``[node]`` alone, whatever is wrong with the rest of a file: where its node answers.
+
+    Raises:
+        ConfigInvalid: that section cannot be read either.
+    """
+    source = Source(path.parent.absolute(), environ)
+    try:
+        return structure(NodeSettings, read_document(path).get("node", {}), source)
+    except Invalid as error:
+        raise ConfigInvalid([f"{where}: {text}" for where, text in error.under("node")]) from error
 
 
 def _prices_without_account(settings: Settings) -> list[str]:

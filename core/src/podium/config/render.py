@@ -148,13 +148,20 @@ def toml(value: Any) -> str:
         case Secret() | str() | Path():
             return json.dumps(str(value), ensure_ascii=False)
         case _ if attrs.has(type(value)):
-            return toml(attrs.asdict(value, recurse=False))
+            given = attrs.asdict(value, recurse=False)
+            return toml({key: one for key, one in given.items() if one is not None})
         case _:
             return json.dumps(str(value), ensure_ascii=False)
 
 
 def _decimal(value: Fraction) -> str:
-    """Write a fraction of a power of ten exactly; that is what the file can hold."""
+    """Write a fraction exactly: as a decimal number, or where there is none as ``1/3``."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest != 1:
+        return str(value)
     places = 0
     while (value * 10**places).denominator != 1:
         places += 1

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Problem = tuple[str, str]
 """A dotted path and what is wrong there."""
 
-_DECIMAL = re.compile(r"\d+(\.\d+)?")
+_EXACT = re.compile(r"\d+(\.\d+|/0*[1-9]\d*)?", re.ASCII)
 _EXPECTED = (ValueError, TypeError, PluginError, CattrsError, BaseValidationError)
 _KINDS = {
     bool: "true or false",
@@ -148,9 +148,9 @@ def _float(value: Any, _: object) -> float:
 
 
 def _fraction(value: Any, _: object) -> Fraction:
-    if type(value) is int or (type(value) is str and _DECIMAL.fullmatch(value)):
+    if type(value) is int or (type(value) is str and _EXACT.fullmatch(value)):
         return Fraction(value)
-    raise _wrong('must be a whole number or a decimal text like "0.5" (exact, so no floats)')
+    raise _wrong('must be a whole number or a text like "0.5" or "1/3" (exact, so no floats)')
 
 
 Hook = Callable[[Any, Any], Any]

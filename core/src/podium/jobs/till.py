@@ -15,6 +15,7 @@ from podium_hookspecs import PluginError, Price, PriceRequest
 
 from podium.errors import SenderError
 from podium.model import PriceInfo
+from podium.pricing import price_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,16 @@ class Ware:
 
 
 TRANSCODING = Ware()
+
+
+def _claimed(payment: Payment | None) -> Fraction | None:
+    """Return the price that a payment's tickets claim, if that makes sense and is not zero."""
+    if payment is None or not payment.has_tickets or payment.expected_price is None:
+        return None
+    price = payment.expected_price
+    if price.price_per_unit <= 0 or price.pixels_per_unit <= 0:
+        return None
+    return price.wei_per_unit
 
 
 @define(eq=False)
@@ -118,6 +129,7 @@ class Till:
         key: str,
         admitted: Price | None = None,
         ware: Ware = TRANSCODING,
+        payment: Payment | None = None,
     ) -> tuple[TicketParams, PriceInfo] | None:
         """Return fresh ticket parameters and the price they are bound to; None off chain.
 
@@ -126,6 +138,9 @@ class Till:
             key: Whose frozen price holds, if it has one.
             admitted: A price that an admission sets for this key, from now on.
             ware: What is priced.
+            payment: One that is taken after this quote and before it goes out. Its tickets then
+                prove its price, which the key has from then on: where prices rose since, they
+                rose for others. (Where they fell the reference quotes the new one, once.)
 
         Raises:
             SenderError: the sender's funds do not allow tickets, or no price could be made.
@@ -140,6 +155,9 @@ class Till:
             info = await self.book.quote(ware.asked_by(sender), fixed=fixed, admitted=admitted)
         except PluginError as error:
             raise SenderError(error.public) from error
+        claimed = _claimed(payment) if fixed is None else None
+        if claimed is not None and claimed < info.wei_per_unit:
+            info = price_info(claimed)
         params = await self.payments.offer(sender, info.wei_per_unit)
         return None if params is None else (params, info)
 

@@ -68,6 +68,7 @@ class OnChainBuilder:
         log: For what is no event.
         stack: Unwinds with the node.
         ask: Asks for passwords of further keys.
+        currencies: Those that plugins want a price of, where one can be had.
     """
 
     settings: Settings
@@ -78,6 +79,7 @@ class OnChainBuilder:
     log: FilteringBoundLogger
     stack: AsyncExitStack
     ask: Callable[[str], str] | None = None
+    currencies: frozenset[str] = frozenset()
     _keys: dict[str, LocalSigner] = field(factory=dict, init=False, repr=False)
     _senders: dict[bytes, TransactionManager] = field(factory=dict, init=False)
 
@@ -156,6 +158,7 @@ class OnChainBuilder:
             follower=follower,
             feed=feed,
             accounts=accounts,
+            on_poor=self._poor,
         )
         self._keep(node.watch_balances(), "balances")
         return node
@@ -240,9 +243,11 @@ class OnChainBuilder:
 
     async def _feed(self, chain: Chain) -> PriceFeed | None:
         currencies = sorted(self._currencies())
-        if not currencies:
+        if not currencies and not self.currencies:
             return None
         address = self.settings.chain.price_feed_bytes or chain.network.price_feed
+        if address is None and not currencies:
+            return None
         if address is None:
             msg = (
                 f"a price in {currencies[0].upper()} needs chain.price_feed: none is known for"
@@ -358,6 +363,13 @@ class OnChainBuilder:
                 on_chain=own.service_uri or "none",
                 configured=configured,
             )
+
+    def _poor(self, role: str, balance: int) -> None:
+        self.log.warning(
+            "this account cannot pay for gas: winning tickets and rewards wait; send ETH to it",
+            role=role,
+            balance_wei=balance,
+        )
 
     def _alarm(self, alarm: bool) -> None:
         if alarm:

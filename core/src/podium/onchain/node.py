@@ -13,6 +13,7 @@ from podium.crypto import checksum_address
 from podium.errors import ChainError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from fractions import Fraction
 
     from podium.chain.feed import PriceFeed
@@ -44,6 +45,7 @@ class OnChainNode:
         feed: None where no price is in a currency.
         accounts: The addresses that pay gas, by their role.
         balances: What they have, wei, by address.
+        on_poor: Told a role and its balance, once, when that no longer pays for a redemption.
     """
 
     chain: Chain
@@ -57,6 +59,8 @@ class OnChainNode:
     feed: PriceFeed | None
     accounts: dict[str, bytes]
     balances: dict[bytes, int] = field(factory=dict)
+    on_poor: Callable[[str, int], None] = lambda _role, _wei: None
+    _poor: set[bytes] = field(factory=set, init=False)
 
     async def watch_balances(self) -> None:
         """Look at what the accounts have for gas, for ever."""
@@ -67,7 +71,19 @@ class OnChainNode:
                         "eth_getBalance", checksum_address(address), "latest"
                     )
                     self.balances[address] = int(answer, 16)
+            self._tell_of_poor()
             await asyncio.sleep(BALANCES_S)
+
+    def _tell_of_poor(self) -> None:
+        """Say which accounts cannot pay for one transaction's gas, when that begins."""
+        need = self.gas.current_wei * self.chain.network.redeem_gas
+        for role, address in self.accounts.items():
+            balance = self.balances.get(address)
+            if balance is None or balance > need:
+                self._poor.discard(address)
+            elif address not in self._poor:
+                self._poor.add(address)
+                self.on_poor(role, balance)
 
     def figures(self) -> dict[str, dict[tuple[str, ...], float]]:
         """Return what the metrics page shows of the chain (``telemetry.families.CHAIN``)."""

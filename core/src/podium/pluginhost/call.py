@@ -149,18 +149,39 @@ class Hooks:
         results = [attempt(name, hook, lambda call=call: call(given)) for call in calls]  # type: ignore[misc]
         return [result for result in results if result is not None]
 
-    def decide(self, hook: str, **arguments: object) -> Iterator[tuple[str, Any]]:
+    def decide(
+        self, hook: str, *, after: str = "", **arguments: object
+    ) -> Iterator[tuple[str, Any]]:
         """Call a decide hook plugin by plugin; yield each answer with its plugin.
 
         The caller stops at the first answer it takes.
 
+        Args:
+            hook: Its name.
+            after: Ask only the plugins that come after this one.
+            arguments: What the hook is called with.
+
         Raises:
             PluginFailure: one raised before any answer was taken.
         """
-        for call in self._asked(hook):
+        calls = self._asked(hook)
+        own = [index for index, call in enumerate(calls) if call.plugin == after]
+        for call in calls[own[-1] + 1 :] if own else calls:
             answer = self._answer(call, hook, arguments)
             if answer is not None:
                 yield call.plugin, answer
+
+    def poll(self, hook: str, **arguments: object) -> Iterator[tuple[str, Any]]:
+        """Call a decide hook of every plugin, to show who would say what.
+
+        Yields:
+            Each plugin with its answer, None where it passes, or its ``PluginFailure``.
+        """
+        for call in self._asked(hook):
+            try:
+                yield call.plugin, self._answer(call, hook, arguments)
+            except PluginFailure as failure:
+                yield call.plugin, failure
 
     def observe(self, hook: str, **arguments: object) -> Iterator[PluginFailure]:
         """Call an observe hook of every plugin; yield the failures."""

@@ -14,9 +14,12 @@ from podium.bounded import spawned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from fractions import Fraction
     from pathlib import Path
 
-    from podium_hookspecs import Log, Metrics, Worker
+    from podium_hookspecs import Log, Metrics, Price, PriceRequest, Worker
+
+    from podium.pluginhost.market import Market
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +53,9 @@ class Pool(Protocol):
 
     async def remove(self, name: str, drain_s: float = 0.0) -> bool:
         """Let a worker go; False when there is none of that name."""
+
+    def usage(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all."""
 
 
 @define(eq=False)
@@ -87,6 +93,7 @@ class HostContext:
     log: Log
     metrics: Metrics
     _on_task_failure: Callable[[str, str], None]
+    _market: Market
     _workers: WorkerDoor = field(factory=WorkerDoor)
     _added: dict[str, Worker] = field(factory=dict, init=False)
     state: Any = field(default=None, init=False)
@@ -114,6 +121,19 @@ class HostContext:
         task = spawned(coroutine, f"{self.plugin}:{name}")
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, name))
+
+    def slots(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all."""
+        pool = self._workers.pool
+        return (0, 0) if pool is None else pool.usage()
+
+    def currency(self, name: str) -> Callable[[Fraction], Fraction]:
+        """Return a function from an amount of a currency to exact wei."""
+        return self._market.currency(self.plugin, name)
+
+    def next_price(self, request: PriceRequest) -> Price:
+        """Return what would be charged without this plugin."""
+        return self._market.next_price(self.plugin, request)
 
     async def add_worker(self, worker: Worker) -> None:
         """Give the node one more worker while it runs.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from podium_hookspecs import (
     Admission,
     AdmitRequest,
@@ -22,9 +22,10 @@ from podium_hookspecs import (
 from podium.errors import ConfigInvalid, StartupError
 from podium.pluginhost.admissions import AdmissionCache
 from podium.pluginhost.call import PluginFailure, attempt, attempt_async
-from podium.pluginhost.context import HostContext, NodeFacts
+from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
 from podium.pluginhost.discover import Discovered, discover
 from podium.pluginhost.load import Loaded, check_config, import_plugin, wanted
+from podium.pluginhost.market import Market
 from podium.pluginhost.parts import check_parts, conflicts
 from podium.pluginhost.quiet import QuietLog
 from podium.pluginhost.roster import Leaving, Roster, Services, limit
@@ -37,9 +38,12 @@ if TYPE_CHECKING:
 
     from podium.config.settings import PluginSettings, Settings
     from podium.pluginhost.guarded import GuardedPipeline
+    from podium.pluginhost.market import Convert
 
 REFUSED = "admission check failed"
 NO_PRICE = "no price"
+VIDEO = 0
+"""The capability of pipelines that name none."""
 START_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 10.0
 
@@ -49,9 +53,11 @@ class PluginHost(Roster):
     """All plugins of one node. Make it with ``load`` (or ``inspect``), end it with ``close``."""
 
     _cache: AdmissionCache = field(init=False)
+    _market: Market = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._cache = AdmissionCache(self._services.monotonic)
+        self._market = Market(self._first_price)
         super().__attrs_post_init__()
 
     @classmethod
@@ -93,9 +99,11 @@ class PluginHost(Roster):
         *,
         extra_plugins: Mapping[str, object] | None = None,
         reserved_paths: Collection[str] = (),
+        market: Market | None = None,
     ) -> PluginHost:
         """Load what can be loaded and keep what went wrong in the statuses."""
         host = cls(services, settings)
+        host._market = market or host._market
         extra = extra_plugins or {}
         found = discover()
         for name, plugin in found.items():
@@ -171,6 +179,7 @@ class PluginHost(Roster):
             log=QuietLog(services.log(name), services.monotonic),
             metrics=services.metrics(name),
             on_task_failure=self._wards[name].trouble,
+            market=self._market,
             workers=services.workers,
         )
         self._contexts.append(context)
@@ -192,6 +201,20 @@ class PluginHost(Roster):
         gone = super().adopt(draft, settings, leaving, order)
         self._cache = AdmissionCache(self._services.monotonic)
         return gone
+
+    async def draft(self, settings: Settings, plugins: Mapping[str, object]) -> PluginHost:
+        """Load some plugins beside those that run; nobody hears of them until ``adopt``.
+
+        Args:
+            settings: With the sections of these plugins only.
+            plugins: Imported, by name.
+        """
+        services = evolve(self._services, on_event=lambda _: None, workers=WorkerDoor())
+        market = self._market.fork()
+        draft = await PluginHost.inspect(settings, services, extra_plugins=plugins, market=market)
+        for name, reason in market.unknown():
+            draft._withdraw(name, reason)
+        return draft
 
     async def start(self) -> None:
         """Start the pipelines.
@@ -245,21 +268,77 @@ class PluginHost(Roster):
         """What plugins know of the node."""
         return self._services.facts
 
+    def unit_of(self, capability: int) -> str:
+        """Return what the work of a capability is counted in; pixels where nobody does it."""
+        for pipeline in self.pipelines.values():
+            if capability == getattr(pipeline, "capability", VIDEO):
+                return pipeline.unit
+        return "pixel"
+
     def price(self, request: PriceRequest) -> Price | None:
         """Ask the plugins for a price; None: the configured price holds.
 
         Raises:
             PluginError: a plugin failed, so there is no price and no session.
         """
+        return self._first_price(request)
+
+    def _first_price(self, request: PriceRequest, after: str = "") -> Price | None:
+        """Ask the plugins, or only those after one."""
         try:
-            for plugin, answer in self._hooks.decide("podium_price", request=request):
-                if isinstance(answer, Price) and answer.unit == request.unit:
-                    return answer
-                raise PluginFailure(plugin, "podium_price", f"{answer!r} is no such price")
+            for plugin, answer in self._hooks.decide("podium_price", after=after, request=request):
+                return _as_price(plugin, answer, request)
         except PluginFailure as failure:
             self._note(failure)
             raise _as_plugin_error(failure, NO_PRICE) from failure
         return None
+
+    def poll_prices(self, request: PriceRequest) -> list[tuple[str, Price | PluginError | None]]:
+        """Ask every plugin that prices, for the operator; return each answer, in order.
+
+        None: the plugin passes. An error: there is no price where nobody before it gave one.
+        """
+        answers: list[tuple[str, Price | PluginError | None]] = []
+        for plugin, answer in self._hooks.poll("podium_price", request=request):
+            if isinstance(answer, PluginFailure):
+                answers.append((plugin, _as_plugin_error(answer, NO_PRICE)))
+                continue
+            try:
+                price = None if answer is None else _as_price(plugin, answer, request)
+            except PluginFailure as failure:
+                answers.append((plugin, _as_plugin_error(failure, NO_PRICE)))
+            else:
+                answers.append((plugin, price))
+        return answers
+
+    @property
+    def currencies(self) -> frozenset[str]:
+        """The currencies of plugins' prices that need a price feed, in lower case."""
+        return frozenset(self._market.wanted)
+
+    def open_market(
+        self,
+        wei: Convert,
+        configured: Callable[[PriceRequest], Price],
+        *,
+        check: bool = True,
+    ) -> None:
+        """Tell plugins what currencies are in wei, and what the configuration charges.
+
+        Args:
+            wei: Converts an amount of a currency; raises ``PluginError`` where it cannot.
+            configured: Answers a price request as the configuration does.
+            check: Withdraw the plugins that have prices in a currency that has no price.
+
+        Raises:
+            StartupError: one of those is required.
+        """
+        self._market.open(wei, configured)
+        if not check:
+            return
+        for name, reason in self._market.unknown():
+            self._withdraw(name, reason)
+        self.require()
 
     async def admit(self, request: AdmitRequest) -> Admission:
         """Ask the plugins whether a sender may come in; an error or a time-out refuses."""
@@ -309,6 +388,12 @@ class PluginHost(Roster):
         """Close the pipelines."""
         for part in [part for part in self._parts if part.kind is Pipeline]:
             await self._close_pipeline(part.plugin, part.item, self._services.log(part.plugin))
+
+
+def _as_price(plugin: str, answer: object, request: PriceRequest) -> Price:
+    if isinstance(answer, Price) and answer.unit == request.unit:
+        return answer
+    raise PluginFailure(plugin, "podium_price", f"{answer!r} is no such price")
 
 
 def _as_plugin_error(failure: PluginFailure, public: str) -> PluginError:

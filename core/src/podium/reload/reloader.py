@@ -15,7 +15,7 @@ from podium_hookspecs import PluginError
 from podium.bounded import stopped
 from podium.config.load import load_settings
 from podium.errors import ConfigInvalid
-from podium.pluginhost import PluginHost, PluginState, WorkerDoor
+from podium.pluginhost import PluginState, WorkerDoor
 from podium.reload.outcome import Outcome
 from podium.reload.plan import Plan, make_plan
 from podium.workers.quota import Quota
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from podium.config.settings import Settings
-    from podium.pluginhost import Leaving
+    from podium.pluginhost import Leaving, PluginHost
     from podium.workers.member import Member
     from podium.workers.pool import WorkerPool
 
@@ -47,6 +47,10 @@ class _Stage:
             PluginError: it does not start.
         """
         self.members += await self.pool.prepare([worker], recover=self.recover)
+
+    def usage(self) -> tuple[int, int]:
+        """Return the slots in use, and all, of the node as it is."""
+        return self.pool.usage()
 
     async def remove(self, name: str, drain_s: float = 0.0) -> bool:
         """Close one that was started here."""
@@ -157,10 +161,7 @@ class Reloader:
             for name in plan.fresh
             if name in plan.settings.plugins
         }
-        services = evolve(self.host.services, on_event=lambda _: None, workers=WorkerDoor())
-        return await PluginHost.inspect(
-            evolve(plan.settings, plugins=only), services, extra_plugins=plan.fresh
-        )
+        return await self.host.draft(evolve(plan.settings, plugins=only), plan.fresh)
 
     async def _start(self, plan: Plan, draft: PluginHost, stages: Mapping[str, _Stage]) -> None:
         plan.problems += self.host.conflicts_with(draft, plan.leaving, self.reserved_paths)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
 from podium_hookspecs import Event, PluginError, hookimpl
 
 from podium.model import PROTOCOL_VERSION
+from podium.units import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from podium_hookspecs import Log, Metrics, Worker
+    from podium_hookspecs import Log, Metrics, Price, PriceRequest, Worker
 
+ETH = Fraction(WHOLE)
 P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
@@ -111,7 +114,11 @@ class RecordingMetrics:
 
 @define(eq=False)
 class RecordingContext:
-    """A ``PluginContext`` for tests; its log and metrics can be read."""
+    """A ``PluginContext`` for tests; its log and metrics can be read.
+
+    ``rates`` are currencies in wei, by lower-case name; ``next`` answers ``next_price``,
+    ``usage`` ``slots``.
+    """
 
     state_dir: Path
     plugin: str = "under-test"
@@ -122,6 +129,9 @@ class RecordingContext:
     metrics: Metrics = field(factory=RecordingMetrics)
     state: Any = None
     tasks: list[asyncio.Task[None]] = field(factory=list)
+    rates: dict[str, Fraction] = field(factory=lambda: {"wei": Fraction(1), "eth": ETH})
+    next: Callable[[PriceRequest], Price] | None = None
+    usage: tuple[int, int] = (0, 0)
     workers: dict[str, Worker] = field(factory=dict)
     changes: int = 0
 
@@ -134,6 +144,26 @@ class RecordingContext:
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run a background task; it is in ``tasks``."""
         self.tasks.append(asyncio.get_running_loop().create_task(coroutine, name=name))
+
+    def slots(self) -> tuple[int, int]:
+        """Return ``usage``."""
+        return self.usage
+
+    def currency(self, name: str) -> Callable[[Fraction], Fraction]:
+        """Return a function from an amount of a currency to wei, by ``rates``."""
+
+        def wei(amount: Fraction) -> Fraction:
+            if name.lower() not in self.rates:
+                raise PluginError(f"there is no price feed for {name.upper()}")
+            return amount * self.rates[name.lower()]
+
+        return wei
+
+    def next_price(self, request: PriceRequest) -> Price:
+        """Return what ``next`` answers."""
+        if self.next is None:
+            raise PluginError("there is no price after this plugin's")
+        return self.next(request)
 
     async def add_worker(self, worker: Worker) -> None:
         """Recover and start a worker; it is in ``workers``."""

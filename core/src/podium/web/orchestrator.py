@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from podium.sessions.tokens import Tokens
     from podium.web.advertise import Advertised
     from podium.web.grpc import Context
+    from podium.wire.payment import Payment
 
 PING_BYTES = (0, 32)
 """Lengths of a value that Ping signs: signing anything for anybody would sign tickets too."""
@@ -109,6 +110,7 @@ class OrchestratorService:
         key: str,
         price: Price | None = None,
         ware: Ware = TRANSCODING,
+        payment: Payment | None = None,
     ) -> bytes:
         """Return a serialized OrchestratorInfo for one sender.
 
@@ -118,12 +120,13 @@ class OrchestratorService:
             key: Whose frozen price holds: a session's ID or a manifest's.
             price: A price that an admission set for this sender.
             ware: What is priced.
+            payment: What comes with the request: its price may be about to become the key's.
 
         Raises:
             SenderError: the sender's funds do not allow tickets.
         """
         assert self.capabilities is not None
-        quoted = await self.till.quote(sender, key, price, ware)
+        quoted = await self.till.quote(sender, key, price, ware, payment)
         fresh = pb.OrchestratorInfo(
             auth_token=token_to_pb(token),
             ticket_params=None if quoted is None else params_to_pb(quoted[0]),

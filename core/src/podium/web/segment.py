@@ -155,7 +155,8 @@ class SegmentFaces:
     async def _accept(self, scope: Scope) -> Accepted:
         """Do every check that needs no body, in the reference's order, and take the payment."""
         credentials, payment, token = await check_headers(self.service, scope)
-        info = await self.service.info(payment.sender, token, token.session_id)
+        sender, session_id = payment.sender, token.session_id
+        info = await self.service.info(sender, token, session_id, payment=payment)
         stream = credentials.manifest_key
         await self.service.till.receive(payment, token.session_id, stream)
         hold = self.service.till.charge(payment, token.session_id, stream)

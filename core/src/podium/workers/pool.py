@@ -212,6 +212,12 @@ class WorkerPool:
         """Slots that such jobs could take now."""
         return sum(max(0, m.slots_free) for m in self._members if m.up and m.fits(pipeline, needs))
 
+    def usage(self) -> tuple[int, int]:
+        """Return the slots of the workers that are up: those in use, and all."""
+        up = [member for member in self._members if member.up]
+        used = sum(member.slots_used for member in up)
+        return used, sum(member.resources.slots for member in up)
+
     @asynccontextmanager
     async def lease(
         self, pipeline: str, needs: Requirements, session_id: str

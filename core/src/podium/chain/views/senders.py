@@ -48,10 +48,13 @@ class SenderCache:
     _due: dict[bytes, None] = field(factory=dict, init=False)
     _to_check: dict[bytes, None] = field(factory=dict, init=False)
     _unknown: int = field(default=0, init=False)
+    _allowed: float = field(init=False)
+    _allowed_at: float = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.settings.parallel_senders)
+        self._allowed, self._allowed_at = self.settings.unknown_burst, self.now()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -88,6 +91,7 @@ class SenderCache:
         if self._unknown >= self.settings.waiting_senders:
             msg = f"{self._unknown} unknown senders are being read already"
             raise RpcUnavailable(msg)
+        self._allow_one()
         kept = Kept(
             lambda: self._read(sender),
             self.now,
@@ -104,6 +108,19 @@ class SenderCache:
             raise
         finally:
             self._unknown -= 1
+
+    def _allow_one(self) -> None:
+        """Take one from the allowance of unknown senders, which grows with time.
+
+        Raises:
+            RpcUnavailable: it is used up.
+        """
+        now, settings = self.now(), self.settings
+        grown = self._allowed + (now - self._allowed_at) * settings.unknown_per_s
+        self._allowed, self._allowed_at = min(settings.unknown_burst, grown), now
+        if self._allowed < 1:
+            raise RpcUnavailable("too many unknown senders in a short time")
+        self._allowed -= 1
 
     async def _read(self, sender: bytes) -> SenderState:
         async with self._slots:

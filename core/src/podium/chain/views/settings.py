@@ -22,6 +22,9 @@ class ViewSettings:
         unused_s: A sender nobody asks for is dropped after this.
         parallel_senders: Senders read at once.
         waiting_senders: Unknown senders in hand at once; more are refused.
+        unknown_burst: Unknown senders that are read without a pause; whoever invents addresses
+            must not use up the endpoint's quota.
+        unknown_per_s: How many more each second.
         checks_per_update: Senders that are read again per block, after each new round, though
             no event says that they changed.
     """
@@ -35,4 +38,6 @@ class ViewSettings:
     unused_s: float = 172_800.0
     parallel_senders: int = 8
     waiting_senders: int = 256
+    unknown_burst: int = 500
+    unknown_per_s: float = 20.0
     checks_per_update: int = 32
