@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from podium.web.routes import MountedApps
+
 if TYPE_CHECKING:
     from podium_hookspecs import AsgiApp, Mount
 
@@ -53,15 +55,9 @@ def make_admin_app(
     ) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
-        for mount in mounts():
-            inside = path == mount.path or path.startswith(mount.path + "/")
-            if inside and mount.surface == "admin":
-                await mount.app(scope, receive, send)
-                return
-        await _answer(send, scope["method"], routes.get(path))
+        await _answer(send, scope["method"], routes.get(scope["path"]))
 
-    return app
+    return MountedApps(mounts, "admin", app)
 
 
 async def _answer(send: Send, method: str, route: Callable[[], Answer] | None) -> None:

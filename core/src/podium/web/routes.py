@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
-from starlette.routing import Mount as StarletteMount
-from starlette.routing import Router
+from attrs import frozen
 
 from podium.web.asgi import send_text
 from podium.web.results import PREFIX
@@ -37,29 +35,30 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_text(send, 404, "404 page not found")
 
 
-@define(eq=False)
+@frozen
 class MountedApps:
     """Takes requests to plugins' routes, which come and go while the node runs.
 
     Args:
         mounts: Returns the routes there are now.
+        surface: Those of which port.
+        otherwise: Takes the requests that belong to none.
     """
 
     mounts: Callable[[], Sequence[Mount]]
-    _built: tuple[Mount, ...] = ()
-    _router: Router = field(factory=lambda: _router(()))
+    surface: str
+    otherwise: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        mounts = tuple(mount for mount in self.mounts() if mount.surface == "public")
-        if mounts != self._built:
-            self._built, self._router = mounts, _router(mounts)
-        await self._router(scope, receive, send)
-
-
-def _router(mounts: Sequence[Mount]) -> Router:
-    routes = [StarletteMount(mount.path, mount.app) for mount in mounts]
-    return Router(routes, default=not_found, redirect_slashes=False)
+        path = scope.get("path", "")
+        for mount in self.mounts():
+            inside = path == mount.path or path.startswith(mount.path + "/")
+            if inside and mount.surface == self.surface:
+                root = scope.get("root_path", "") + mount.path
+                await mount.app({**scope, "root_path": root}, receive, send)
+                return
+        await self.otherwise(scope, receive, send)
 
 
 @frozen
@@ -112,5 +111,5 @@ def public_app(
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
-        router=MountedApps(mounts),
+        router=MountedApps(mounts, "public", not_found),
     )

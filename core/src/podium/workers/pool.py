@@ -138,11 +138,12 @@ class WorkerPool:
         Returns:
             Those that leave: ``drain`` them.
         """
-        going = {id(worker) for worker in leaving}
+        going, coming = {id(worker) for worker in leaving}, list(members)
         left = [m for m in self._members if id(m.worker) in going and not m.leaving]
+        names = {member.name for member in coming}
         for member in left:
-            self._leave(member)
-        for member in members:
+            self._leave(member, tell=member.name not in names)
+        for member in coming:
             self._members.append(member)
             self._tell(member)
         self._changed.fire()
@@ -163,13 +164,13 @@ class WorkerPool:
         await self.drain([member], drain_s)
         return True
 
-    def _leave(self, member: Member) -> None:
+    def _leave(self, member: Member, *, tell: bool = True) -> None:
         member.leaving = True
         for session_id in [key for key, home in self._sticky.items() if home is member]:
             del self._sticky[session_id]
-        self.on_event(
-            WorkerChanged(member.name, WorkerState.DOWN.value, "removed", member.resources.slots)
-        )
+        if tell:
+            slots = member.resources.slots
+            self.on_event(WorkerChanged(member.name, WorkerState.DOWN.value, "removed", slots))
 
     async def drain(self, members: Sequence[Member], drain_s: float) -> None:
         """Close workers that leave: when their jobs are done, or when the time is up."""
