@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -58,6 +59,19 @@ async def serve(
         await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
         for task in (draining, again, failed, check, *reloads.tasks):
             await stop_task(task)
+
+
+def leave_within(seconds: float) -> None:
+    """End the process after a while, whatever a plugin's tasks and threads still do."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 @define(eq=False)
