@@ -117,8 +117,9 @@ class GuardedPipeline(Pipeline):
         try:
             async for output in outputs:
                 check.take(output)
-                yield output
-            check.end()
+                if check.result is None:
+                    yield output
+            result = check.end()
         except (PluginError, PodiumError):
             raise
         except Overdue as error:
@@ -130,6 +131,8 @@ class GuardedPipeline(Pipeline):
             await outputs.aclose()
             await run.stop(self._stuck)
         self.ward.worked()
+        # Whoever asked has the whole answer with this, and may be gone before another step.
+        yield result
 
     def _stuck(self, stuck: bool) -> None:
         about = f"run of {self._name}"
@@ -262,20 +265,21 @@ class _Check:
     pipeline: str
     max_bytes: int
     size_bytes: int = 0
-    ended: bool = False
+    result: Result | None = None
 
     def take(self, output: object) -> None:
-        if self.ended or not _well_formed(output):
+        if self.result is not None or not _well_formed(output):
             raise Nonsense(f"pipeline {self.pipeline} yielded nonsense")
         if isinstance(output, Chunk):
             self.size_bytes += len(output.data)
         if self.size_bytes > self.max_bytes:
             raise Nonsense(f"pipeline {self.pipeline} gave more than {self.max_bytes} bytes")
-        self.ended = isinstance(output, Result)
+        self.result = output if isinstance(output, Result) else None
 
-    def end(self) -> None:
-        if not self.ended:
+    def end(self) -> Result:
+        if self.result is None:
             raise Nonsense(f"pipeline {self.pipeline} ended without a result")
+        return self.result
 
 
 def _well_formed(output: object) -> bool:

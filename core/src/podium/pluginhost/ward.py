@@ -133,7 +133,7 @@ class Ward:
             sender: Whose job it was, 20 bytes; zeros off chain, where all peers are trusted.
         """
         self._faults += 1
-        if sender is not None:
+        if sender is not None and len(self._senders) < 2:
             self._senders.add(sender)
         if self._faults >= FAULTS_TO_DEGRADE:
             times = f"{min(self._faults, FAULTS_TO_WITHDRAW)} or more jobs in a row failed"
