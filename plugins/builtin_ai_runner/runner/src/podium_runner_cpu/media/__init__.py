@@ -1,0 +1,1 @@
+"""Pictures and sound from strangers: checked, then decoded."""
