@@ -145,7 +145,7 @@ class Reloader:
         try:
             await self._start(plan, draft, stages)
         except BaseException:
-            plan.problems.append("cancelled")
+            plan.problems.append("it was broken off")
             raise
         finally:
             if plan.problems:
