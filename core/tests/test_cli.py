@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
+from types import SimpleNamespace
 
 import click
 import httpx
@@ -48,7 +49,7 @@ def test_help_names_every_command_and_imports_none():
         "try: cli.main(['--help'], prog_name='podium')\n"
         "except SystemExit: pass\n"
         "heavy = {'cattrs', 'structlog', 'uvicorn', 'rich', 'coincurve', 'h2', 'av',\n"
-        "         'prometheus_client', 'importlib.metadata', 'asyncio'}\n"
+        "         'prometheus_client', 'asyncio', 'podium_ai_runner'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     found = subprocess.run(
@@ -387,3 +388,41 @@ def test_price_explain_tells_another_program_from_a_node(podium, tmp_path):
         thread.join()
     assert done.exit_code == 1
     assert "does not answer as a node does" in done.output
+
+
+# ---------------------------------------------------------------- commands of other distributions
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """Let distributions add commands: ``added((name, target), ...)``."""
+
+    def add(*points):
+        found = [EntryPoint(name, target, "podium.commands") for name, target in points]
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: found)
+
+    return add
+
+
+@click.command()
+@click.pass_context
+def guest(ctx):
+    """Stand in for another distribution's command."""
+    click.echo(ctx.obj(None))
+
+
+def test_a_distribution_adds_a_command_that_finds_the_admin_port(
+    podium, tmp_path, added, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "guests", SimpleNamespace(guest=guest))
+    added(("guest", "guests:guest"))
+    write(tmp_path, 'version = 1\n[node]\nadmin_listen = "127.0.0.1:7936"\n')
+    assert podium("guest").output == "http://127.0.0.1:7936\n"
+    assert "  guest " in podium("--help").output
+
+
+def test_two_commands_of_one_name_are_none_and_ours_stay_ours(podium, added):
+    added(("guest", "a:b"), ("guest", "c:d"), ("serve", "e:f"))
+    assert "guest" not in podium("--help").output
+    assert podium("guest").exit_code == 2
+    assert "Run the orchestrator." in podium("--help").output

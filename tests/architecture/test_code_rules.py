@@ -15,6 +15,8 @@ CATCH_ALL = {
     "core/src/podium/bounded.py": "a thread's edge: raised again where it is waited for",
     "core/src/podium/pluginhost/guarded.py": "what a pipeline offers is plugin code",
     "core/src/podium/workers/member.py": "a worker's life is plugin code",
+    "plugins/builtin_ai_runner/src/podium_ai_runner/executors/slot.py": "a loop's edge: a fault must "
+    "not end the watch over a runner",
     "plugins/builtin_transcode/src/podium_transcode/engine/signature.py": "a thread's edge: the "
     "renditions go on without signatures",
     "plugins/builtin_transcode/src/podium_transcode/engine/transcode.py": "a thread's edge: "

@@ -11,6 +11,7 @@ import pytest
 MEMBERS = (
     "hookspecs",
     "core",
+    "plugins/builtin_ai_runner",
     "plugins/builtin_ai_runner/runner",
     "plugins/builtin_observers",
     "plugins/builtin_pricing",
@@ -40,7 +41,7 @@ def _imported(root, product, member):
     """Return the top-level modules that a member's source imports, the standard library's not."""
     found = set()
     for source in product:
-        if not source.name.startswith(f"{member}/"):
+        if not source.name.startswith(f"{member}/src/"):
             continue
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Import):

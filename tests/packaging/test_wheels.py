@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
-PLUGINS = ("builtin_observers", "builtin_pricing", "builtin_transcode")
-DISTRIBUTIONS = ("podium-observers", "podium-pricing", "podium-transcode")
+PLUGINS = ("builtin_ai_runner", "builtin_observers", "builtin_pricing", "builtin_transcode")
+DISTRIBUTIONS = ("podium-ai-runner", "podium-observers", "podium-pricing", "podium-transcode")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -58,7 +58,12 @@ def test_plugins_work_without_core(install, tmp_path):
         "    print(point.name, point.load().podium_config_class().__name__)"
     )
     loaded = run(python, "-W", "error", "-c", code, cwd=tmp_path)
-    for expected in ("transcode TranscodeConfig", "price-fixed FixedConfig", "auth-webhook "):
+    for expected in (
+        "ai AiConfig",
+        "transcode TranscodeConfig",
+        "price-fixed FixedConfig",
+        "auth-webhook ",
+    ):
         assert expected in loaded
 
 
@@ -66,7 +71,7 @@ def test_core_works_without_plugins(install, tmp_path):
     binaries = install("podium")
     code = (
         "import importlib.util, podium.app\n"
-        "for name in ('transcode', 'observers', 'pricing'):\n"
+        "for name in ('ai_runner', 'transcode', 'observers', 'pricing'):\n"
         "    assert importlib.util.find_spec(f'podium_{name}') is None\n"
         "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
     )
@@ -79,7 +84,7 @@ def test_core_works_without_plugins(install, tmp_path):
 def test_a_node_with_its_plugins_lists_them(install, tmp_path):
     binaries = install("podium", *DISTRIBUTIONS)
     listing = run(binaries / "podium", "plugins", "list", cwd=tmp_path)
-    for name in ("transcode", "price-fiat", "admit-lists", "events-webhook"):
+    for name in ("ai", "transcode", "price-fiat", "admit-lists", "events-webhook"):
         assert name in listing
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
 
 from podium.errors import ConfigInvalid, PodiumError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
@@ -47,21 +50,39 @@ class Misconfigured(Failed):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are named, not imported."""
+    """A group whose commands are named, not imported.
 
-    def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
+    Args:
+        entries: Its commands.
+        more: Returns further ones, asked only for what is not among these; they come last.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        entries: dict[str, Entry],
+        more: Callable[[], dict[str, Entry]] = dict,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.entries = entries
+        self.more = more
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names in the order they were given."""
         del ctx
-        return list(self.entries)
+        return list(self._all())
+
+    def _all(self) -> dict[str, Entry]:
+        return self.entries | {k: v for k, v in self.more().items() if k not in self.entries}
+
+    def _entry(self, name: str) -> Entry | None:
+        return self.entries.get(name) or self.more().get(name)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         del ctx
-        entry = self.entries.get(cmd_name)
+        entry = self._entry(cmd_name)
         if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
@@ -75,7 +96,7 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])
+            formatter.write_dl([(name, entry.help) for name, entry in self._all().items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what was foreseen ends in a sentence, not in a traceback."""
@@ -86,7 +107,7 @@ class LazyGroup(click.Group):
         except PodiumError as error:
             raise Failed(str(error)) from error
         except ModuleNotFoundError as error:
-            raise _advise(self.entries.get(ctx.invoked_subcommand or ""), error) from error
+            raise _advise(self._entry(ctx.invoked_subcommand or ""), error) from error
 
 
 def _advise(entry: Entry | None, error: ModuleNotFoundError) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from podium.cli.extensions import admin_url, extensions
 from podium.cli.lazy import Entry, LazyGroup
 
 ENTRIES = {
@@ -60,7 +61,10 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 
 @click.group(
-    cls=LazyGroup, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    entries=ENTRIES,
+    more=extensions,
+    context_settings={"help_option_names": ["-h", "--help"], "obj": admin_url},
 )
 @click.option(
     "--version",

@@ -271,10 +271,13 @@ class Spine:
                     try:
                         await self._timed(reserved.worker, job, pipeline, meter, record, deliver)
                         return
-                    except WorkerLost:
+                    except WorkerLost as lost:
                         if attempt == ATTEMPTS or meter.amount or record.delivered:
                             raise
-                        await reserved.move()
+                        try:
+                            await reserved.move()
+                        except PluginError as error:  # nobody else can: the loss is the answer
+                            raise lost from error
 
     @contextmanager
     def _settled(

@@ -1,0 +1,1 @@
+"""Podium's AI pipelines and the places where their models run."""

@@ -1,0 +1,1 @@
+"""Where AI jobs run: containers, processes and HTTP services behind one ``Worker``."""

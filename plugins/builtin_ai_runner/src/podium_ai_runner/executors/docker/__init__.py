@@ -1,0 +1,1 @@
+"""Runners in containers, by the Docker engine's HTTP API."""
