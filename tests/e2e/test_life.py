@@ -261,6 +261,8 @@ async def test_reload_by_command_and_by_signal_under_a_stream(world, process, se
     assert (await sender.result(segment, seq=1)).WhichOneof("result") == "data"
     code, out, _ = await process.run("plugins", "list")
     assert "as the running node has them" in out
+    code, out, _ = await process.run("plugins", "check")
+    assert (code, out.splitlines()[-1]) == (0, "running node: transcode is ok")
     process.config.write_text(text.replace("price_per_unit = 1", "price_per_unit = 2"))
     code, _, err = await process.run("reload")
     assert code == 1
