@@ -10,7 +10,7 @@ import pytest
 from attrs import field, frozen
 from podium.bench import null
 from podium.testing.gateway.errors import NoOrchestrator
-from podium_hookspecs import JobReceived, Mount, SessionOpened, hookimpl
+from podium_hookspecs import JobReceived, Mount, Resources, SessionOpened, hookimpl
 
 
 def hook(name, function):
@@ -61,6 +61,17 @@ BROKEN = {
     "nameless": hook("podium_pipelines", lambda config, context: [Nameless()]),
     "unitless": hook("podium_pipelines", lambda config, context: [Unitless()]),
 }
+
+
+class Lying(null.NullWorker):
+    name = "lying"
+    resources = Resources({"transcode"}, null.CAPABILITIES, version=5)
+
+
+async def test_a_worker_that_cannot_be_counted_with_is_left_out(beside):
+    node = beside({"lies": hook("podium_workers", lambda config, context: [Lying()])})
+    await node.flow()
+    assert "worker lying is down: 'lying' with Resources(" in (await node.states())["lies"].reason
 
 
 async def test_plugins_that_cannot_be_loaded(beside, tmp_path, monkeypatch):

@@ -16,7 +16,11 @@ def get():
     state = {"ready": (True, "")}
 
     async def request(path, method="GET", render=lambda: b"page\n"):
-        mounts = [Mount("/extra", mounted, surface="admin"), Mount("/public", mounted)]
+        mounts = [
+            Mount("/metrics", mounted, surface="admin"),
+            Mount("/extra", mounted, surface="admin"),
+            Mount("/public", mounted),
+        ]
         app = make_admin_app(render, lambda: state["ready"], lambda: mounts)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:

@@ -52,6 +52,9 @@ T = TypeVar("T")
 ATTEMPTS = 2
 """Workers that a job is tried on when one is lost under it."""
 
+MAX_DETAIL_CHARS = 1000
+"""Of an error's text, in the log line of a job."""
+
 TOO_LONG = "Remote transcoder took too long"
 INTERNAL = "internal error"
 NO_BALANCE = "insufficient balance"
@@ -291,7 +294,7 @@ class Spine:
             record.outcome, record.detail = late.code, str(late)
             raise late from error
         except (PluginError, PodiumError) as error:
-            record.outcome, record.detail = error.code, str(error)
+            record.outcome, record.detail = error.code, str(error)[:MAX_DETAIL_CHARS]
             raise
         except asyncio.CancelledError:
             record.outcome, record.detail = "cancelled", "the peer gave up"

@@ -28,6 +28,8 @@ THREADS = 4
 STOP_TIMEOUT_S = 5.0
 MAX_TASKS = 1000
 """Background tasks of one plugin at a time."""
+MAX_WORKERS = 1000
+"""Workers that one plugin adds while the node runs."""
 
 
 @frozen
@@ -139,8 +141,10 @@ class HostContext:
         """Give the node one more worker while it runs.
 
         Raises:
-            PluginError: its name is taken, or the node is not that far yet.
+            PluginError: its name is taken, there are too many, or the node is not that far yet.
         """
+        if len(self._added) >= MAX_WORKERS:
+            raise PluginError(f"{MAX_WORKERS} workers were added already")
         await self._workers.open().add(worker)
         self._added[worker.name] = worker
 

@@ -44,6 +44,8 @@ PARSE_TIMEOUT_S = 60.0
 MAX_OFFERS = 1000
 MAX_CAPABILITY = 1023
 """Far above what the network has; each number costs a bit of every reply."""
+MAX_ATTRIBUTES = 100
+MAX_ATTRIBUTE_CHARS = 100_000
 BYTES = (bytes, bytearray, memoryview)
 
 
@@ -289,6 +291,13 @@ def _well_formed(output: object) -> bool:
             and _number(output.index)
             and isinstance(output.kind, str)
             and isinstance(output.content_type, str)
-            and isinstance(output.attributes, Mapping)
+            and _bounded(output.attributes)
         )
-    return isinstance(output, Result) and isinstance(output.attributes, Mapping)
+    return isinstance(output, Result) and _bounded(output.attributes)
+
+
+def _bounded(attributes: object) -> bool:
+    """Whether attributes fit into a log line."""
+    if not isinstance(attributes, Mapping) or len(attributes) > MAX_ATTRIBUTES:
+        return False
+    return sum(len(str(value)) for value in attributes.values()) <= MAX_ATTRIBUTE_CHARS

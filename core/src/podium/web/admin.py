@@ -48,6 +48,8 @@ def make_admin_app(
         "/readyz": readiness,
     }
 
+    mounted = MountedApps(mounts, "admin", _not_found)
+
     async def app(
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
@@ -55,9 +57,17 @@ def make_admin_app(
     ) -> None:
         if scope["type"] != "http":
             return
-        await _answer(send, scope["method"], routes.get(scope["path"]))
+        route = routes.get(scope["path"])
+        if route is None:
+            await mounted(scope, receive, send)
+        else:
+            await _answer(send, scope["method"], route)
 
-    return MountedApps(mounts, "admin", app)
+    return app
+
+
+async def _not_found(scope: MutableMapping[str, Any], _receive: object, send: Send) -> None:
+    await _answer(send, scope["method"], None)
 
 
 async def _answer(send: Send, method: str, route: Callable[[], Answer] | None) -> None:

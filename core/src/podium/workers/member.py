@@ -11,6 +11,7 @@ from attrs import define, field
 from podium_hookspecs import (
     Hardware,
     Health,
+    Offer,
     PluginError,
     Resources,
     WorkerState,
@@ -69,7 +70,7 @@ class Member:
             name, resources = worker.name, worker.resources
         except Exception as error:
             raise PluginError(f"a worker does not say what it is: {_told(error)}") from error
-        if not isinstance(name, str) or not isinstance(resources, Resources):
+        if not isinstance(name, str) or not _well_formed(resources):
             raise PluginError(f"{name!r} with {resources!r} is no worker")
         return cls(worker, name, resources, changed)
 
@@ -207,6 +208,16 @@ def _told(error: BaseException) -> str:
     if isinstance(error, PluginError | Overdue | Escaped):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def _well_formed(resources: object) -> bool:
+    """Whether the pool can count with a worker: a wrong type would fail the jobs of others."""
+    return (
+        isinstance(resources, Resources)
+        and type(resources.slots) is int
+        and isinstance(resources.version, str)
+        and all(isinstance(offer, Offer) for offer in resources.offers)
+    )
 
 
 def _can(resources: Resources, needs: Requirements) -> bool:

@@ -78,9 +78,17 @@ class WorkerPool:
 
     async def start(self, workers: Iterable[Worker]) -> None:
         """Recover and start the workers side by side; one that cannot start is down, with why."""
-        members = [Member.of(worker, self._tell) for worker in workers]
+        members = [found for worker in workers if (found := self._member(worker)) is not None]
         self._members.extend(members)
         await asyncio.gather(*(member.start() for member in members))
+
+    def _member(self, worker: Worker) -> Member | None:
+        """Take a worker for what it says it is, or tell why it cannot be."""
+        try:
+            return Member.of(worker, self._tell)
+        except PluginError as error:
+            self.on_event(WorkerChanged(worker.name, WorkerState.DOWN.value, str(error), 0))
+            return None
 
     async def add(self, worker: Worker) -> None:
         """Take one more worker in; it is started when this returns, or down with why.
