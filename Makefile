@@ -15,8 +15,8 @@ EXTRAS := devnet gateway models signature testing
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain test test-models lint type docs bench proto lock all \
-  engine image
+.PHONY: help setup npm node demo demo-chain demo-ai test test-models lint type docs bench proto \
+  lock all engine image
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ demo: setup ## Transcode a real clip through a node and a gateway; the result is
 
 demo-chain: setup npm ## The same, paid for on a chain with the real contracts; demo-out/chain.json
 	$(BIN)/podium demo-chain
+
+demo-ai: setup ## Send paid AI jobs through a node and a gateway; the result is in demo-out/ai/
+	@$(MAKE) --no-print-directory engine image || echo "demo-ai: goes on without containers"
+	$(BIN)/podium demo-ai
 
 test: setup node ## Run every test
 	$(BIN)/pytest

@@ -173,11 +173,13 @@ def _option(parameter: click.Parameter, context: click.Context) -> tuple[str, st
 
 def _commands(command: click.Command, path: str) -> Iterator[str]:
     help_text = inspect.cleandoc(command.help or "").replace("\b\n", "")
-    if not isinstance(command, click.Group):
+    is_group = isinstance(command, click.Group)
+    if not is_group or command.invoke_without_command:
         context = click.Context(command)
         rows = [_option(p, context) for p in command.params if not getattr(p, "hidden", False)]
         table = _table(("option", "what it does"), rows) if rows else ""
         yield f"## `{path}`\n\n{help_text}\n\n{table}"
+    if not is_group:
         return
     for name in command.list_commands(click.Context(command)):
         child = command.get_command(click.Context(command), name)

@@ -155,7 +155,7 @@ class _Builder:
             now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
             hardware=lambda: hardware(pool),
         )
-        pool.on_usage = self.workers.changed = service.changed
+        pool.on_usage, self.workers.changed = service.used, service.changed
         self.emit.listeners.append(service.on_event)
         return service
 

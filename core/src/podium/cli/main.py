@@ -27,7 +27,7 @@ ENTRIES = {
     "round": Entry("podium.cli.round:round_group", "Look at the round, and initialize it."),
     "gateway": Entry(
         "podium.testing.gateway.cli:gateway",
-        "Send a video through orchestrators, as a Gateway would.",
+        "Send a video or an AI job through orchestrators, as a Gateway would.",
         "gateway",
     ),
     "demo": Entry(
@@ -38,6 +38,11 @@ ENTRIES = {
     "demo-chain": Entry(
         "podium.demo.chain:demo_chain",
         "The demo, paid for on a local chain with the real contracts.",
+        "gateway",
+    ),
+    "demo-ai": Entry(
+        "podium.demo.ai:demo_ai",
+        "Send paid AI jobs through a node and a Gateway.",
         "gateway",
     ),
     "devnet": Entry(

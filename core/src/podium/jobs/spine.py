@@ -364,6 +364,7 @@ class Spine:
                 run_s=record.run_s,
                 media_duration_s=media_duration_s,
                 attributes=record.attributes,
+                account=meter.billing.key,
             )
         )
 

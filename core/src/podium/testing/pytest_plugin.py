@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from podium.testing.chain import FakeChain
     from podium.testing.gateway import GatewayClient
+    from podium.testing.gateway.ai import AiGateway
     from podium.testing.node import PodiumApp
     from podium.testing.plugins import HookRecorder, RecordingContext
 
@@ -88,5 +89,23 @@ def gateway() -> Callable[..., GatewayClient]:
     def make(uri: str, ladder: str = "P144p30fps16x9", **more: Any) -> GatewayClient:
         more.setdefault("signer", KeySigner(GATEWAY_KEY))
         return GatewayClient(parse_ladder(ladder), addresses=parse_addresses(uri), **more)
+
+    return make
+
+
+@pytest.fixture
+def ai_gateway() -> Callable[..., AiGateway]:
+    """Make Gateway clients for AI jobs: ``ai_gateway(uri, **more)``.
+
+    Use each with ``async with``. They have a throwaway wallet; ``signer=NoSigner()`` makes one off
+    chain.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.gateway import parse_addresses
+    from podium.testing.gateway.ai import AiGateway
+
+    def make(uri: str, **more: Any) -> AiGateway:
+        more.setdefault("signer", KeySigner(GATEWAY_KEY))
+        return AiGateway(parse_addresses(uri), **more)
 
     return make
