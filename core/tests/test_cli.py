@@ -48,7 +48,7 @@ def test_help_names_every_command_and_imports_none():
         "import sys; from podium.cli import cli\n"
         "try: cli.main(['--help'], prog_name='podium')\n"
         "except SystemExit: pass\n"
-        "heavy = {'cattrs', 'structlog', 'uvicorn', 'rich', 'coincurve', 'h2', 'av',\n"
+        "heavy = {'cattrs', 'structlog', 'starlette', 'uvicorn', 'rich', 'coincurve', 'h2', 'av',\n"
         "         'prometheus_client', 'asyncio', 'podium_ai_runner'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
