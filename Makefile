@@ -15,8 +15,8 @@ EXTRAS := devnet gateway models signature testing
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain demo-ai demo-byoc test test-models lint type docs bench proto lock all \
-  engine image
+.PHONY: help setup npm node demo demo-chain demo-ai demo-byoc test test-models lint type docs bench \
+  proto lock all engine image
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)

@@ -28,7 +28,7 @@ from podium.demo.processes import NodeConfig, NodeProcess, run_gateway, write_ke
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TICKET_EV_WEI = 20_000_000
+TICKET_EV_WEI = 5_000_000
 FACE_VALUE_WEI = 5 * TICKET_EV_WEI
 """One ticket in five wins, so that a short demo shows some."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import textwrap
 
-SPEECH = "The network is open for business."
-VOICE = "A woman speaks fast."
+SPEECH = "The market is open for business."
+VOICE = "A woman with a low voice."
 """The voice that our own recogniser understands best."""
 
 TEXT = "Podium turns work\ninto tickets"

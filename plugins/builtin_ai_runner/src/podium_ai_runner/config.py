@@ -185,7 +185,11 @@ class ModelConfig:
 class LimitsConfig:
     """Limits: what each runner that this node starts may take. 0 is no limit."""
 
-    memory_mb: int = field(default=0, validator=validators.ge(0), metadata={"help": "Memory, MiB."})
+    memory_mb: int = field(
+        default=0,
+        validator=validators.ge(0),
+        metadata={"help": "Memory, MiB. 0: nine tenths of the machine's for a container."},
+    )
     pids: int = field(
         default=4096,
         validator=validators.ge(0),
@@ -233,6 +237,41 @@ class ContainersConfig:
     )
     tmpfs: tuple[str, ...] = field(
         default=("/tmp",), metadata={"help": "Folders in memory that they may write to."}
+    )
+
+
+@frozen
+class WatchConfig:
+    """Watch: when runners are looked at, replaced and started again."""
+
+    every_s: float = field(
+        default=5.0, validator=validators.gt(0), metadata={"help": "From one look to the next."}
+    )
+    answer_s: float = field(
+        default=5.0, validator=validators.gt(0), metadata={"help": "How long an answer may take."}
+    )
+    failures: int = field(
+        default=2,
+        validator=validators.ge(1),
+        metadata={"help": "Bad looks in a row until a runner is replaced."},
+    )
+    loading_s: float = field(
+        default=180.0,
+        validator=validators.gt(0),
+        metadata={"help": "How long one that was ready may say LOADING."},
+    )
+    retry_first_s: float = field(
+        default=2.0,
+        validator=validators.gt(0),
+        metadata={"help": "From a failed start to the next; doubles with each failure."},
+    )
+    retry_most_s: float = field(
+        default=120.0, validator=validators.gt(0), metadata={"help": "The longest such wait."}
+    )
+    stop_s: float = field(
+        default=8.0,
+        validator=validators.gt(0),
+        metadata={"help": "How long a runner may take to end by itself."},
     )
 
 
@@ -302,6 +341,7 @@ class AiConfig:
     containers: ContainersConfig = field(
         factory=ContainersConfig, metadata={"help": "How containers are run."}
     )
+    watch: WatchConfig = field(factory=WatchConfig, metadata={"help": "How runners are watched."})
     queue_timeout_s: float = field(
         default=1.0,
         validator=validators.ge(0),

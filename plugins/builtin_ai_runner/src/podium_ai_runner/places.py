@@ -8,12 +8,12 @@ from attrs import evolve
 
 from podium_ai_runner.executors.manager import Executors
 from podium_ai_runner.executors.settings import ExecutorSettings, ModelEntry
-from podium_ai_runner.executors.values import Hardening, Key, Limits
+from podium_ai_runner.executors.values import Hardening, Key, Limits, Timings
 
 if TYPE_CHECKING:
     from podium_hookspecs import PluginContext
 
-    from podium_ai_runner.config import AiConfig
+    from podium_ai_runner.config import AiConfig, WatchConfig
     from podium_ai_runner.models import Catalog, Model
     from podium_ai_runner.worker import Call
 
@@ -49,8 +49,20 @@ def _entry(model: Model) -> ModelEntry:
     )
 
 
+def _timings(watch: WatchConfig) -> Timings:
+    return Timings(
+        watch_s=watch.every_s,
+        probe_s=watch.answer_s,
+        loading_s=watch.loading_s,
+        failures=watch.failures,
+        retry_first_s=watch.retry_first_s,
+        retry_most_s=watch.retry_most_s,
+        stop_s=watch.stop_s,
+    )
+
+
 def _settings(config: AiConfig, models_dir: str) -> ExecutorSettings:
-    containers, limits = config.containers, config.limits
+    containers, limits, timings = config.containers, config.limits, _timings(config.watch)
     settings = ExecutorSettings(
         models_dir=models_dir,
         gpus=config.gpus,
@@ -73,6 +85,8 @@ def _settings(config: AiConfig, models_dir: str) -> ExecutorSettings:
             tmpfs=containers.tmpfs,
             network=containers.network,
         ),
+        timings=timings,
+        external_timings=evolve(timings, retry_most_s=min(10.0, timings.retry_most_s)),
     )
     if not config.start_timeout_s:
         return settings

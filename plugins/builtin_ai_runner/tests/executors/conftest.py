@@ -46,6 +46,9 @@ QUICK = Timings(
     stop_s=3.0,
 )
 
+PATIENT = evolve(QUICK, retry_first_s=60.0, retry_most_s=60.0)
+"""No second try while a test looks at the first one's failure."""
+
 
 @define(eq=False)
 class Context(RecordingContext):

@@ -161,6 +161,7 @@ async def test_a_container_that_never_becomes_ready(kit, in_docker, mine, enviro
         kit.entry(executor="docker", model="bad", environment=environment),
         kit.entry(executor="docker", model="good"),
         start_timeout_flags_s=2.0,
+        timings=kit.PATIENT,
     )
     (worker,) = made.workers
     with pytest.raises(WorkerLost) as failed:
@@ -192,7 +193,9 @@ async def test_an_image_that_is_nowhere(kit, in_docker, mine):
 
 
 async def test_a_missing_model_folder_is_said(kit, in_docker, mine):
-    made = await in_docker(kit.entry(executor="docker"), models_dir="/nowhere/models")
+    made = await in_docker(
+        kit.entry(executor="docker"), models_dir="/nowhere/models", timings=kit.PATIENT
+    )
     (worker,) = made.workers
     with pytest.raises(WorkerLost, match="/nowhere/models"):
         await kit.run(worker)

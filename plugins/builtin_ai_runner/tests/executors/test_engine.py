@@ -248,10 +248,13 @@ async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer)
     try:
         made = await executors(kit.entry(executor="docker"), engine=f"unix://{path}", start=False)
         (worker,) = made.workers
+        await worker.recover()
         await worker.start()
+        await kit.until_state(worker, WorkerState.DOWN)
         with pytest.raises(WorkerLost):
             await kit.run(worker)
         assert worker.slot.jobs == 0
+        assert worker.failing == {}
     finally:
         server.close()
 

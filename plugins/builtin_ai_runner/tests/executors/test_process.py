@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from attrs import evolve
 from podium_hookspecs import Busy, JobFailed, JobTimeout, WorkerLost, WorkerState
 
 
@@ -156,6 +157,7 @@ async def test_a_runner_that_never_becomes_ready(kit, executors, context, enviro
         kit.entry(model="bad", environment=environment),
         kit.entry(model="good"),
         start_timeout_flags_s=1.0,
+        timings=kit.PATIENT,
     )
     (worker,) = made.workers
     with pytest.raises(WorkerLost) as failed:
@@ -218,7 +220,8 @@ async def test_an_idle_runner_that_dies_is_noticed(kit, executors, context):
 
 
 async def test_a_runner_that_keeps_dying_is_started_ever_more_seldom(kit, executors, context):
-    (worker,) = (await executors(kit.entry(warm=True))).workers
+    timings = evolve(kit.QUICK, retry_first_s=0.5, retry_most_s=2.0)
+    (worker,) = (await executors(kit.entry(warm=True), timings=timings)).workers
     for _ in range(3):
         await kit.until_ok(worker)
         ready = len(context.logged("runner ready"))

@@ -102,7 +102,7 @@ class DockerLauncher:
                 for container in await self._listed()
                 if _is_leftover(container, self.creator, self._mine)
             ]
-            removed = sum([await self._remove(which) for which in found])
+            removed = sum(await asyncio.gather(*map(self._remove, found)))
             self._left, self._swept_s = removed < len(found), time.monotonic()
         if removed:
             self.images.telemetry.swept(self.kind, removed)
@@ -198,9 +198,12 @@ class DockerLauncher:
 
     async def _listed(self) -> list[dict[str, Any]]:
         label = {"label": [f"{CREATOR_LABEL}={CREATOR}"]}
-        found = await self.engine.ask(
-            "GET", "/containers/json", query={"all": "1", "filters": json.dumps(label)}
-        )
+        try:
+            found = await self.engine.ask(
+                "GET", "/containers/json", query={"all": "1", "filters": json.dumps(label)}
+            )
+        except EngineRefused as error:  # no question of a container: it is the engine's state
+            raise ExecutorDown(str(error)) from error
         return found if isinstance(found, list) else []
 
     async def _remove(self, which: str) -> bool:
