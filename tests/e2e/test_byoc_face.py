@@ -9,6 +9,7 @@ import httpx
 import pytest
 from podium.assembly import Overrides
 from podium.crypto import checksum_address, sign_message
+from podium.payments import FixedGasPrice, SenderFunds
 from podium.testing.gateway.requests import build_payment
 from podium.testing.gateway.tickets import TicketTerms
 from podium.wire.pb import lp_rpc_pb2 as pb
@@ -464,3 +465,44 @@ async def test_a_balance_outlives_the_node(start, world):
     url = f"{client.node.service_uri}/process/request/"
     assert (await client.http.post(url, headers=headers, content="{}")).status_code == 200
     assert client.balance == balance - PRICE, "its tickets are not credited again"
+
+
+@pytest.mark.parametrize(
+    ("adjusted", "status", "what"), [(False, 400, "ticket params"), (True, 503, "price")]
+)
+async def test_a_sender_without_funds_is_told_so(start, adjusted, status, what):
+    _, client = await start(payments={"auto_adjust_price": adjusted})
+
+    class Poor:
+        async def sender_funds(self, sender):
+            return SenderFunds(0, 0)
+
+    client.node.payments.issuer.broker = Poor()
+    client.node.payments.issuer.gas_price = FixedGasPrice(1)
+    reply = await client.token()
+    text = f"Could not get {what} err=insufficient sender reserve\n"
+    assert (reply.status_code, reply.text) == (status, text)
+
+
+async def test_a_node_that_drains_takes_no_more_jobs(start):
+    _, client = await start()
+    client.node.service.draining = True
+    assert "available_capacity" not in (await client.token()).json()
+    reply = await client.post()
+    assert (reply.status_code, reply.text) == (503, "No capacity available for capability\n")
+
+
+async def test_a_full_name_takes_neither_tickets_nor_the_job_s_one_use(start):
+    plugin, client = await start(limits={"byoc_replay_window_s": 60.0})
+    plugin.worker.gate.clear()
+    running = asyncio.create_task(client.post(tickets=1, job=client.job(request="{ }")))
+    await plugin.worker.started.wait()
+    balance = client.balance
+    job = client.job(request='{"nonce": 2}')
+    await client.token()
+    reply = await client.post(tickets=1, job=job)
+    assert reply.status_code == 503
+    assert client.balance == balance
+    plugin.worker.gate.set()
+    assert (await running).status_code == 200
+    assert (await client.post(job=job)).status_code == 200

@@ -28,6 +28,7 @@ from podium.node import (
 )
 from podium.pluginhost import NodeFacts, PluginHost, Services, WorkerDoor
 from podium.pricing import PriceBook
+from podium.reload import Reloader
 from podium.sessions.registry import Sessions
 from podium.sessions.tokens import Tokens
 from podium.stores.sqlite import Database
@@ -96,9 +97,9 @@ class _Builder:
         payments, book = await self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
-        spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
+        spine = Spine(sessions, pool, host, till, self.emit, time.monotonic, host.hold)
         service = self._service(service_uri, signer, sessions, spine, till, host, pool)
-        await self._start_work(host, pool)
+        reloader = await self._start_work(host, pool, service)
         self.door.app = Faces(
             settings=settings,
             allowed_networks=self.overrides.allowed_networks,
@@ -112,7 +113,6 @@ class _Builder:
             stopping=public.stopping,
         ).public()
         node = Node(
-            settings=settings,
             service_uri=service_uri,
             emit=self.emit,
             host=host,
@@ -126,6 +126,7 @@ class _Builder:
             public=public,
             admin=admin,
             served=await serve_until_closed(stack, public),
+            reloader=reloader,
             onchain=onchain,
         )
         self._open_admin(node)
@@ -160,19 +161,28 @@ class _Builder:
         self.emit.listeners.append(service.on_event)
         return service
 
-    async def _start_work(self, host: PluginHost, pool: WorkerPool) -> None:
-        for pipeline in host.pipelines.values():
-            await pipeline.start()
-            self.stack.push_async_callback(pipeline.close)
+    async def _start_work(
+        self, host: PluginHost, pool: WorkerPool, service: OrchestratorService
+    ) -> Reloader:
+        """Start pipelines and workers; return what changes them from now on."""
+        self.stack.push_async_callback(host.stop)
+        await host.start()
         await pool.start(host.workers)
+        plugins, changed = self.overrides.plugins, service.changed
+        reloader = Reloader(self.settings, host, pool, plugins, CORE_PATHS, changed, self.log)
+        reloader.begin()
+        self.stack.push_async_callback(reloader.close)
+        return reloader
 
     def _open_admin(self, node: Node) -> None:
         if node.onchain is not None:
             node.telemetry.watch_chain(node.onchain.figures)
             node.telemetry.watch_gas(node.onchain.gas_prices)
-        mounts = (*node.admin_mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"))
+        ledger = Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")
         render = node.telemetry.render if self.settings.node.metrics else None
-        self.admin_door.app = make_admin_app(render, lambda: node.ready, mounts)
+        self.admin_door.app = make_admin_app(
+            render, lambda: node.ready, lambda: (ledger, *node.admin_mounts)
+        )
 
     async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
         services = Services(
@@ -191,6 +201,7 @@ class _Builder:
         )
         self.stack.push_async_callback(host.close)
         self.emit.listeners.append(host.emit)
+        self.stack.callback(assembly.watch(host, self.log).stop)
         return host
 
     async def _signer(self) -> Signer:

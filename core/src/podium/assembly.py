@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import socket
 import time
@@ -32,6 +33,7 @@ from podium.pricing.convert import wei_or_eth
 from podium.stores.objects import ObjectStore
 from podium.telemetry.logs import make_log
 from podium.telemetry.metrics import Telemetry
+from podium.telemetry.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from podium.listener import PodiumServer
     from podium.payments import Broker, Clock, GasPrice, Payments
     from podium.payments.ports import BalanceStore, TicketStore
+    from podium.pluginhost import PluginHost
     from podium.pricing.convert import Convert
 
 
@@ -270,6 +273,21 @@ def telemetry(settings: Settings, orchestrator_id: str) -> Telemetry:
         version=PROTOCOL_VERSION,
         per_stream=settings.node.metrics_per_stream,
     )
+
+
+def watch(host: PluginHost, log: FilteringBoundLogger) -> Watchdog:
+    """Watch the running loop, and tell which plugin holds it up."""
+
+    def blocked(plugin: str, where: str, seconds: float) -> None:
+        host.blame(plugin, "loop", f"it blocked the node, last in {where}")
+        log.warning("event loop was blocked", plugin=plugin, where=where, seconds=round(seconds, 1))
+
+    def hung(plugin: str, where: str, seconds: float) -> None:
+        log.error("event loop is blocked", plugin=plugin, where=where, seconds=round(seconds, 1))
+
+    watchdog = Watchdog(host.blocked, blocked, hung)
+    watchdog.start(asyncio.get_running_loop())
+    return watchdog
 
 
 def log(settings: Settings) -> FilteringBoundLogger:

@@ -16,7 +16,7 @@ from podium.web.byoc import ByocFace, Replays
 from podium.web.grpc import GrpcApp
 from podium.web.results import ResultsFace
 from podium.web.routes import PublicApp, public_app
-from podium.web.segment import TRANSCODE, SegmentFaces
+from podium.web.segment import SegmentFaces
 from podium.web.segment import Settings as SegmentSettings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Faces:
             results=ResultsFace(self.objects),
             ai=AiFace(self.service, lambda: self.host.pipelines, bodies, self.emit, time.monotonic),
             byoc=self._byoc(bodies),
-            mounts=self.host.mounts,
+            mounts=lambda: self.host.mounts,
         )
 
     def _byoc(self, bodies: Bodies) -> ByocFace:
@@ -98,7 +98,7 @@ class Faces:
                 limit_bytes=self.settings.limits.max_body_bytes,
                 orchestrator_id=self.orchestrator_id,
             ),
-            pipeline=self.host.pipelines.get(TRANSCODE),
+            pipelines=lambda: self.host.pipelines,
             objects=self.objects,
             remote=remote,
             bodies=bodies,

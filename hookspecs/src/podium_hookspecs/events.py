@@ -171,7 +171,7 @@ class WorkerChanged(Event):
 
 @frozen
 class PluginChanged(Event):
-    """A plugin's state changed: ``"ok"``, ``"degraded"`` or ``"failed"``."""
+    """A plugin's state changed: ``"ok"``, ``"degraded"``, ``"failed"`` or ``"not-enabled"``."""
 
     plugin: str
     state: str

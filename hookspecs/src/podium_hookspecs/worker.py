@@ -175,12 +175,16 @@ class Worker(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Stop everything and free all resources; safe to call twice."""
+        """Stop everything and free all resources; safe to call twice.
+
+        The host waits 20 s for it.
+        """
 
     async def recover(self) -> Sequence[str]:
         """Find what an earlier life of this node left behind (containers, remote jobs).
 
-        Called once before ``start``. Clean up, or adopt.
+        Called once before ``start``. Clean up, or adopt. It is not called for a worker that takes
+        the place of one which still runs, when a plugin is given other options while the node runs.
 
         Returns:
             The ids of jobs that still run and were adopted.

@@ -16,6 +16,7 @@ ENTRIES = {
         "podium.cli.plugins:plugins", "List, check or describe plugins, or begin one."
     ),
     "price": Entry("podium.cli.price:price", "Show what a gateway is quoted, and why."),
+    "reload": Entry("podium.cli.reload:reload", "Change the plugins of the running node."),
     "tickets": Entry("podium.cli.tickets:tickets", "Look at the winning tickets."),
     "status": Entry("podium.cli.status:status", "Show how the node and the orchestrator do."),
     "doctor": Entry("podium.cli.doctor:doctor", "Look for what is wrong, and say what to do."),

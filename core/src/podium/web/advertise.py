@@ -113,8 +113,7 @@ def hardware(pool: WorkerPool) -> list[pb.HardwareInformation]:
             model_id=entry.model,
             gpu_info=_gpus(entry.devices),
         )
-        for worker in pool.up
-        for entry in worker.hardware()
+        for entry in pool.hardware()
     ]
 
 

@@ -97,6 +97,7 @@ class AiFace:
         answer = Answer(send)
         async with AsyncExitStack() as stack:
             try:
+                stack.enter_context(self.service.spine.hold(pipeline))
                 accepted = await self._accept(pipeline, scope, receive, stack)
                 await while_connected(receive, self._work(accepted, answer))
             except (PluginError, PodiumError) as error:

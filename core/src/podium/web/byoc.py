@@ -313,8 +313,6 @@ class ByocFace:
             raise ByocRefused(BAD_JOB)
         if job.timeout_s <= 0:
             raise ByocRefused(NO_TIMEOUT)
-        if self.replays is not None and not self.replays.take(sender, digest):
-            raise ByocRefused(BAD_JOB)
         return job, sender
 
     async def _read(
@@ -337,6 +335,7 @@ class ByocFace:
                 reserved = await stack.enter_async_context(reserve)
             except PluginError as error:
                 raise ByocFull(NO_ROOM) from error
+            self._take_once(accepted)
             billing = await self._pay(accepted, payment)
             try:
                 codec.json_object(accepted.job.request)
@@ -344,10 +343,18 @@ class ByocFace:
                 raise ByocRefused(f"{BAD_REQUEST}{error}") from error
             answer.timeout_s = accepted.timeout_s
             answer.balance = lambda: self._balance(billing.sender, billing.key)
-            labels = {"capability_name": accepted.job.capability, "sender_id": _label(accepted.job)}
+            labels = {"sender_job": _label(accepted.job)}
             await spine.run_reserved(
                 _as_job(accepted), pipeline, billing, answer.deliver, reserved, labels
             )
+
+    def _take_once(self, accepted: Accepted) -> None:
+        """Refuse a job that was taken before, where that is remembered."""
+        if self.replays is None:
+            return
+        digest = crypto.keccak256(accepted.job.signed_bytes)
+        if not self.replays.take(accepted.sender, digest):
+            raise ByocRefused(BAD_JOB)
 
     async def _pay(self, accepted: Accepted, payment: str) -> Billing:
         """Take the tickets, if the work has a price, and see that its beginning is covered."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-from starlette.routing import Match, Router
-from starlette.routing import Mount as StarletteMount
 
 from podium.web.asgi import send_text
 from podium.web.byoc import PREFIX as BYOC_PREFIX
 from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from podium_hookspecs import AsgiApp, Mount
 
@@ -39,14 +37,30 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_text(send, 404, "404 page not found")
 
 
-class _Mount(StarletteMount):
-    """A mount that gets the requests at its path, too, not only those below it."""
+@frozen
+class MountedApps:
+    """Takes requests to plugins' routes, which come and go while the node runs.
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See starlette's."""
-        if scope["type"] == "http" and scope["path"] == self.path:
-            return Match.FULL, {"endpoint": self.app}
-        return super().matches(scope)
+    Args:
+        mounts: Returns the routes there are now.
+        surface: Those of which port.
+        otherwise: Takes the requests that belong to none.
+    """
+
+    mounts: Callable[[], Sequence[Mount]]
+    surface: str
+    otherwise: AsgiApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope.get("path", "")
+        for mount in self.mounts():
+            inside = path == mount.path or path.startswith(mount.path + "/")
+            if inside and mount.surface == self.surface:
+                root = scope.get("root_path", "") + mount.path
+                await mount.app({**scope, "root_path": root}, receive, send)
+                return
+        await self.otherwise(scope, receive, send)
 
 
 @frozen
@@ -96,15 +110,14 @@ def public_app(
     results: AsgiApp,
     ai: AiFace,
     byoc: ByocFace,
-    mounts: Sequence[Mount] = (),
+    mounts: Callable[[], Sequence[Mount]] = tuple,
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [_Mount(m.path, m.app) for m in mounts if m.surface == "public"]
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
         byoc=byoc,
-        router=Router(public, default=not_found, redirect_slashes=False),
+        router=MountedApps(mounts, "public", not_found),
     )
