@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from podium.cli.templates import Project
 
 IN_NODE = """\
-Then enable it in podium.toml, look whether it loads, and restart the node:
+Then enable it in podium.toml, and look whether it loads (podium plugins docs {name} lists options):
   [plugins.{name}]
   enabled = true
-  (podium plugins docs {name} lists its options)
-
   podium plugins check
+A node that runs takes it with: podium reload
 """
 AS_PROGRAM = """\
 Then run it, and register it with an orchestrator:
