@@ -105,6 +105,7 @@ class Shouter(Worker):
 class Plugin:
     def __init__(self):
         self.worker = Shouter()
+        self.price = PRICE
         self.finished = []
         self.done = asyncio.Event()
 
@@ -118,7 +119,7 @@ class Plugin:
 
     @hookimpl
     def podium_price(self, request):
-        return Price(PRICE, "second") if request.model == NAME else None
+        return Price(self.price, "second") if request.model == NAME else None
 
     @hookimpl
     def podium_on_event(self, event):
@@ -506,3 +507,27 @@ async def test_a_full_name_takes_neither_tickets_nor_the_job_s_one_use(start):
     plugin.worker.gate.set()
     assert (await running).status_code == 200
     assert (await client.post(job=job)).status_code == 200
+
+
+async def test_tickets_for_a_pixel_do_not_buy_a_second(start, world):
+    _, client = await start()
+    video = await world.sender(client.node)
+    terms = TicketTerms.read(video.info.ticket_params)
+    assert video.info.price_info.pricePerUnit < PRICE
+    payment = build_payment(client.signer, video.info.price_info, terms, [1, 2, 3])
+    headers = {
+        "Livepeer": encoded(client.job()),
+        "Livepeer-Payment": base64.b64encode(payment.SerializeToString()).decode(),
+    }
+    url = f"{client.node.service_uri}/process/request/"
+    reply = await client.http.post(url, headers=headers, content="{}")
+    assert (reply.status_code, reply.text) == (400, "Insufficient balance for request\n")
+    assert client.balance is None
+
+
+async def test_a_quoted_price_holds_though_prices_rise(start, monkeypatch):
+    plugin, client = await start()
+    monkeypatch.setattr(plugin, "price", 2 * PRICE)
+    assert (await client.post(tickets=1)).status_code == 200
+    assert round(client.balance) == EV - PRICE
+    assert (await client.token()).json()["price"]["pricePerUnit"] == PRICE, "fixed for this sender"

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from attrs import evolve
 from podium.workers import member
 from podium.workers.pool import WorkerPool
 from podium.workers.quota import Quota
@@ -244,3 +245,35 @@ async def test_a_close_that_never_returns_is_left_alone(start, fakes, monkeypatc
     async with asyncio.timeout(5):
         assert await pool.remove("w")
     assert pool.states() == []
+
+
+async def until(events, seen):
+    async with asyncio.timeout(5):
+        while not any(seen(event) for event in events):  # noqa: ASYNC110  a plain list of events
+            await asyncio.sleep(0)
+
+
+async def test_slots_may_change_with_a_report_and_running_jobs_keep_theirs(start, fakes):
+    worker = fakes.worker(slots=1)
+    pool, events = await start(worker)
+    async with pool.lease("fake", NEEDS, "a"):
+        worker._resources = evolve(worker.resources, slots=3)
+        worker.reports.put_nowait(Health(WorkerState.OK, "grown"))
+        await until(events, lambda event: event.reason == "grown")
+        assert events[-1].slots == 3
+        assert pool.free("fake", NEEDS) == 2
+        worker._resources = evolve(worker.resources, slots=1)
+        worker.reports.put_nowait(Health(WorkerState.OK, "shrunk"))
+        await until(events, lambda event: event.reason == "shrunk")
+        assert pool.free("fake", NEEDS) == 0
+    assert pool.free("fake", NEEDS) == 1
+
+
+async def test_nothing_else_of_a_worker_may_change(start, fakes):
+    worker = fakes.worker()
+    pool, events = await start(worker)
+    worker._resources = evolve(worker.resources, version="9.9.9")
+    worker.reports.put_nowait(Health(WorkerState.OK, "another"))
+    await until(events, lambda event: event.state == "down")
+    assert "is not what it had when it came" in events[-1].reason
+    assert pool.free("fake", NEEDS) == 0

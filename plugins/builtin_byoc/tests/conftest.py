@@ -34,9 +34,12 @@ class World:
             },
         )
         del document["account"]
+        return await self.serve(parse_settings(document))
+
+    async def serve(self, settings):
         self.running = contextlib.AsyncExitStack()
         await self.stack.enter_async_context(self.running)
-        self.app = await self.running.enter_async_context(running(parse_settings(document)))
+        self.app = await self.running.enter_async_context(running(settings))
         self.app.emit.listeners.append(self.heard)
         self.http = await self.stack.enter_async_context(
             httpx.AsyncClient(verify=False, base_url=self.app.service_uri, timeout=20)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from podium.web.bodies import Bodies
     from podium.web.orchestrator import OrchestratorService
     from podium.wire.byoc import JobRequest, JobSender
-    from podium.wire.payment import TicketParams
+    from podium.wire.payment import Payment, TicketParams
     from podium.workers.pool import WorkerPool
 
 PREFIX = "/process/"
@@ -73,6 +73,7 @@ NO_BALANCE = "Insufficient balance for request"
 BAD_REQUEST = "Unable to unmarshal job request details err="
 MAX_ID_CHARS = 64
 REMEMBERED_JOBS = 100_000
+REMEMBERED_QUOTES = 10_000
 
 
 @define(eq=False)
@@ -101,6 +102,28 @@ class Replays:
             return False
         self._seen[sender, digest] = now + self.window_s
         return True
+
+
+@define(eq=False)
+class Quotes:
+    """The prices that senders were last quoted.
+
+    Ticket parameters are bound to a price, not to what it buys. So tickets that were made for
+    something cheap, a pixel perhaps, must not set the price of a second.
+    """
+
+    _last: OrderedDict[tuple[bytes, str], Fraction] = field(factory=OrderedDict, init=False)
+
+    def note(self, sender: bytes, key: str, price: Fraction) -> None:
+        """Remember a quote; the least recent one is forgotten first."""
+        self._last[sender, key] = price
+        self._last.move_to_end((sender, key))
+        if len(self._last) > REMEMBERED_QUOTES:
+            self._last.popitem(last=False)
+
+    def least(self, sender: bytes, key: str, now: Fraction) -> Fraction:
+        """Return the least that tickets may have been made for: the last quote, or today's."""
+        return min(now, self._last.get((sender, key), now))
 
 
 @frozen
@@ -158,6 +181,7 @@ class ByocFace:
     on_event: Callable[[Event], None]
     monotonic: Callable[[], float]
     replays: Replays | None = None
+    quotes: Quotes = field(factory=Quotes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path below ``/process/``."""
@@ -246,6 +270,7 @@ class ByocFace:
             except SenderError as error:
                 raise ByocRefused(f"Could not get price err={error}") from error
             price = info.price_per_unit
+            self.quotes.note(sender, ware.key, Fraction(price))
         try:
             return price, await till.payments.offer(sender, Fraction(price))
         except SenderError as error:
@@ -370,7 +395,7 @@ class ByocFace:
             rate = info.wei_per_unit
         if rate:
             if payment:
-                await self._take(sender, ware.key, payment)
+                await self._take(sender, ware.key, payment, rate)
                 # The first tickets fix the price that they were made for.
                 rate = till.payments.fixed_price(sender, ware.key) or rate
             self._cover(accepted, rate)
@@ -386,7 +411,7 @@ class ByocFace:
             self.on_event(PaymentRefused(sender, key, str(error), ticket=False))
             raise ByocRefused(NO_BALANCE) from error
 
-    async def _take(self, sender: bytes, key: str, text: str) -> None:
+    async def _take(self, sender: bytes, key: str, text: str, rate: Fraction) -> None:
         """Credit a payment's tickets; a payment that is no good leaves the balance as it is."""
         try:
             payment = decode_payment(text)
@@ -395,8 +420,19 @@ class ByocFace:
             return
         if payment.sender != sender:
             return  # nobody pays for others: whose would the balance be?
+        if payment.has_tickets and _claimed(payment) < self.quotes.least(sender, key, rate):
+            reason = "the tickets were made for something cheaper"
+            self.on_event(PaymentRefused(sender, key, reason, ticket=False))
+            return
         with suppress(PaymentError):  # of which payments tell
             await self.service.till.receive(payment, key, key)
+
+
+def _claimed(payment: Payment) -> Fraction:
+    """Return the price that tickets say they were made for; they prove it when they are taken."""
+    price = payment.expected_price
+    sensible = price is not None and price.pixels_per_unit > 0
+    return price.wei_per_unit if price is not None and sensible else Fraction(0)
 
 
 def _as_job(accepted: Accepted) -> Job:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from podium_byoc.executor import Executor
     from podium_byoc.prices import Prices
 
-MAX_EXECUTORS = 10_000
+MAX_EXECUTORS = 1000
 
 
 @define(eq=False)
@@ -110,8 +110,8 @@ class Registry:
             worker = ExecutorWorker(
                 executor, self._proxy, self._config.health_interval_s, self._on_lost
             )
-            self._workers[executor.key] = worker
             await self._context.add_worker(worker)
+            self._workers[executor.key] = worker
         self._context.changed()
 
     async def unregister(self, text: str) -> None:
@@ -175,4 +175,4 @@ class Registry:
                 silent = now - self._heard_s.get(key, now) > patience_s
                 if silent and not worker.retired and not worker.executor.declared:
                     self._retire(worker, f"not heard of for {patience_s:g} s")
-            await self._keep_locked()
+                    await self._keep_locked()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from podium_hookspecs import BadInput
+from podium_hookspecs import PluginError
 
 from podium_byoc.executor import registered
 
@@ -79,7 +79,7 @@ class Register(Door):
         """Register."""
         try:
             await self.registry.register(registered(body))
-        except BadInput as error:
+        except PluginError as error:
             text = f"Error registering capability: {error.public}"
             await answer(send, 400, text, JSON, newline=False)
         else:
