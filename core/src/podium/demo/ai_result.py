@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from podium.demo.books import differences
+from podium.demo.books import judge_jobs
 from podium.testing.gateway.report import counted, wei_text
 
 if TYPE_CHECKING:
@@ -39,44 +38,9 @@ def conclude(
         winners: Winning tickets in the node's database.
         clean_stop: The node ended by itself.
     """
-    payments = _payments(jobs, entries, winners)
-    unequal = differences({"payments": payments}, entries)
-    problems = [f"{job['pipeline']} failed: {job['error']}" for job in jobs if not job["ok"]]
-    problems += unequal
-    if winners != payments["tickets_won"]:
-        problems.append(
-            f"{payments['tickets_won']} tickets won, {winners} are in the node's database"
-        )
-    if not clean_stop:
-        problems.append("the node did not stop by itself")
-    return {
-        "version": 1,
-        "ok": not problems,
-        "executor": {"kind": executor.kind, "note": executor.note},
-        "requests": [{k: v for k, v in job.items() if k != "payments"} for job in jobs],
-        "payments": payments,
-        "checks": {"ledger_equal": not unequal},
-        "problems": problems,
-    }
-
-
-def _payments(
-    jobs: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]], winners: int
-) -> dict[str, Any]:
-    accounts = [account for job in jobs for account in job["payments"]["accounts"]]
-    credited = sum((Fraction(account["credited"]) for account in accounts), Fraction(0))
-    debited = sum((Fraction(account["debited"]) for account in accounts), Fraction(0))
-    return {
-        "sender": jobs[0]["payments"]["sender"],
-        "tickets_sent": sum(account["tickets"] for account in accounts),
-        "tickets_won": sum(entry["winners"] for entry in entries),
-        "winners_stored": winners,
-        "credited_wei": str(credited),
-        "debited_wei": str(debited),
-        "node_debited_wei": str(sum((Fraction(e["debited"]) for e in entries), Fraction(0))),
-        "balance_wei": str(credited - debited),
-        "accounts": accounts,
-    }
+    failed = [f"{job['pipeline']} failed: {job['error']}" for job in jobs if not job["ok"]]
+    judged = judge_jobs(jobs, entries, failed, winners=winners, clean_stop=clean_stop)
+    return {**judged, "executor": {"kind": executor.kind, "note": executor.note}}
 
 
 def given_and_got(job: Mapping[str, Any]) -> tuple[str, str]:

@@ -118,3 +118,56 @@ def conclude(
     summary["ok"] = bool(summary["ok"]) and not problems
     write_summary(out, summary)
     return summary
+
+
+def judge_jobs(
+    jobs: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    failed: Sequence[str],
+    *,
+    winners: int,
+    clean_stop: bool,
+) -> dict[str, Any]:
+    """Put the two sides of a demo of single jobs together, and judge.
+
+    Args:
+        jobs: What each Gateway said.
+        entries: The node's ledger.
+        failed: A line for each job that failed.
+        winners: Winning tickets in the node's database.
+        clean_stop: The node ended by itself.
+    """
+    payments = _payments(jobs, entries, winners)
+    unequal = differences({"payments": payments}, entries)
+    problems = [*failed, *unequal]
+    if (won := payments["tickets_won"]) != winners:
+        problems.append(f"{won} tickets won, {winners} are in the node's database")
+    if not clean_stop:
+        problems.append("the node did not stop by itself")
+    return {
+        "version": 1,
+        "ok": not problems,
+        "requests": [{k: v for k, v in job.items() if k != "payments"} for job in jobs],
+        "payments": payments,
+        "checks": {"ledger_equal": not unequal},
+        "problems": problems,
+    }
+
+
+def _payments(
+    jobs: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]], winners: int
+) -> dict[str, Any]:
+    accounts = [account for job in jobs for account in job["payments"]["accounts"]]
+    credited = sum((Fraction(account["credited"]) for account in accounts), Fraction(0))
+    debited = sum((Fraction(account["debited"]) for account in accounts), Fraction(0))
+    return {
+        "sender": jobs[0]["payments"]["sender"],
+        "tickets_sent": sum(account["tickets"] for account in accounts),
+        "tickets_won": sum(entry["winners"] for entry in entries),
+        "winners_stored": winners,
+        "credited_wei": str(credited),
+        "debited_wei": str(debited),
+        "node_debited_wei": str(sum((Fraction(e["debited"]) for e in entries), Fraction(0))),
+        "balance_wei": str(credited - debited),
+        "accounts": accounts,
+    }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from podium.demo.books import differences
+from podium.demo.books import judge_jobs
 from podium.testing.gateway.report import counted, wei_text
 
 if TYPE_CHECKING:
@@ -35,43 +34,8 @@ def conclude(
         winners: Winning tickets in the node's database.
         clean_stop: The node ended by itself.
     """
-    payments = _payments(requests, entries, winners)
-    unequal = differences({"payments": payments}, entries)
-    problems = [f"{each['route']} failed: {each['error']}" for each in requests if not each["ok"]]
-    problems += unequal
-    if payments["tickets_won"] != winners:
-        problems.append(
-            f"{payments['tickets_won']} tickets won, {winners} are in the node's database"
-        )
-    if not clean_stop:
-        problems.append("the node did not stop by itself")
-    return {
-        "version": 1,
-        "ok": not problems,
-        "requests": [{k: v for k, v in each.items() if k != "payments"} for each in requests],
-        "payments": payments,
-        "checks": {"ledger_equal": not unequal},
-        "problems": problems,
-    }
-
-
-def _payments(
-    requests: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]], winners: int
-) -> dict[str, Any]:
-    accounts = [account for each in requests for account in each["payments"]["accounts"]]
-    credited = sum((Fraction(account["credited"]) for account in accounts), Fraction(0))
-    debited = sum((Fraction(account["debited"]) for account in accounts), Fraction(0))
-    return {
-        "sender": requests[0]["payments"]["sender"],
-        "tickets_sent": sum(account["tickets"] for account in accounts),
-        "tickets_won": sum(entry["winners"] for entry in entries),
-        "winners_stored": winners,
-        "credited_wei": str(credited),
-        "debited_wei": str(debited),
-        "node_debited_wei": str(sum((Fraction(e["debited"]) for e in entries), Fraction(0))),
-        "balance_wei": str(credited - debited),
-        "accounts": accounts,
-    }
+    failed = [f"{each['route']} failed: {each['error']}" for each in requests if not each["ok"]]
+    return judge_jobs(requests, entries, failed, winners=winners, clean_stop=clean_stop)
 
 
 def write_result(out: Path, summary: Mapping[str, Any]) -> None:
