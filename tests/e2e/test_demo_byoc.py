@@ -1,4 +1,4 @@
-"""The demo: two real containers, a real node, and two books that agree."""
+"""The demo: real containers, an executor, a real node, and two books that agree."""
 
 import json
 
@@ -13,11 +13,12 @@ def test_requests_are_answered_streamed_and_billed(tmp_path):
     out = tmp_path / "out"
     summary = byoc.run_demo_byoc("hello there", out)
     assert summary["ok"], summary["problems"]
-    plain, streamed, again = summary["requests"]
+    plain, streamed, again, counted = summary["requests"]
     assert plain["answer"] == {"text": "HELLO THERE"}
     assert plain["metadata"] == '{"letters": "large"}'
     assert streamed["events"] == ['{"word": "hello"}', '{"word": "there"}']
     assert again["answer"] == {"text": "HELLO THERE, AGAIN"}
+    assert counted["answer"] == {"words": 2, "letters": {"e": 3, "h": 2, "l": 2}}
     assert summary["payments"]["debited_wei"] == summary["payments"]["node_debited_wei"]
     assert json.loads((out / "summary.json").read_text()) == summary
     assert (out / "node.log").exists()

@@ -1,13 +1,15 @@
 """``podium demo-byoc``: paid requests to containers behind a node of its own.
 
 The node is an ordinary ``podium serve`` with the BYOC plugin. Two containers of one name register
-at it, plain HTTP programs that know nothing of the network; each request is sent by a ``podium
-gateway byoc`` of its own. Everything stays on the loopback interface.
+at it, plain HTTP programs that know nothing of the network, and an executor made of a Python
+function with ``podium-executor``; each request is sent by a ``podium gateway byoc`` of its own.
+Everything stays on the loopback interface.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import secrets
@@ -25,18 +27,45 @@ import click
 from podium.demo.books import stored_winners
 from podium.demo.byoc_result import OURS, conclude, tables, write_result
 from podium.demo.command import told_in_a_sentence
+from podium.demo.errors import DemoError
 from podium.demo.processes import NodeConfig, NodeProcess, run_gateway, write_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PRICE_WEI = 2_000_000
+"""A second."""
+
 NAME = "words"
 CONTAINERS = 2
 CONTAINER = "podium.demo.byoc_container"
-"""The program behind the node; another one takes its place here."""
 
-PRICE_WEI = 2_000_000
-"""A second."""
+FUNCTION_NAME = "count"
+FUNCTION = f'''
+from collections import Counter
+
+from attrs import frozen
+from podium_executor import executor
+
+
+@frozen
+class Request:
+    text: str
+
+
+@frozen
+class Reply:
+    words: int
+    letters: dict[str, int]
+
+
+@executor("{FUNCTION_NAME}", capacity=2, price="{PRICE_WEI} wei")
+async def count(request: Request) -> Reply:
+    """Count a text's words and letters."""
+    letters = Counter(filter(str.isalpha, request.text.lower()))
+    return Reply(len(request.text.split()), dict(letters.most_common(3)))
+'''
+"""A whole executor, as its author writes it."""
 
 TICKET_EV_WEI = 20_000_000
 FACE_VALUE_WEI = 5 * TICKET_EV_WEI
@@ -108,8 +137,10 @@ def run_demo_byoc(text: str, out: Path) -> dict[str, Any]:
             with ExitStack() as stack:
                 for _ in range(CONTAINERS):
                     stack.enter_context(container(node.uri, secret.read_text()))
+                stack.enter_context(function(node.uri, secret, work))
                 node.wait_until_ready()
-                wait_for_capacity(node)
+                wait_for_capacity(node, NAME, 2 * CONTAINERS)
+                wait_for_capacity(node, FUNCTION_NAME, 2)
                 make_room(out, OURS)
                 made = True
                 requests = send_all(node.uri, write_key(work / "gateway.key"), text)
@@ -135,7 +166,32 @@ def container(uri: str, secret: str) -> Iterator[subprocess.Popen[bytes]]:
         "CAPABILITY_CAPACITY": "2",
         "CAPABILITY_PRICE_PER_UNIT": str(PRICE_WEI),
     }
-    process = subprocess.Popen([sys.executable, "-m", CONTAINER], env=environ)
+    with _program([sys.executable, "-m", CONTAINER], environ=environ) as process:
+        yield process
+
+
+@contextmanager
+def function(uri: str, secret: Path, work: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the executor that is made of a function.
+
+    Raises:
+        DemoError: ``podium-executor`` is not installed.
+    """
+    if importlib.util.find_spec("podium_executor") is None:
+        raise DemoError("the demo needs podium-executor: pip install podium-executor")
+    (work / f"{FUNCTION_NAME}.py").write_text(FUNCTION, "utf-8")
+    command = [sys.executable, "-m", "podium_executor", f"{FUNCTION_NAME}:{FUNCTION_NAME}"]
+    # Its own machine's node, on loopback, with a certificate made a moment ago.
+    options = ["--orchestrator", uri, "--secret-file", str(secret), "--port", "0", "--insecure"]
+    with _program([*command, *options], cwd=work) as process:
+        yield process
+
+
+@contextmanager
+def _program(
+    command: list[str], *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=environ, cwd=cwd)
     try:
         yield process
     finally:
@@ -143,11 +199,11 @@ def container(uri: str, secret: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_for_capacity(node: NodeProcess) -> None:
-    """Wait until all containers have registered.
+def wait_for_capacity(node: NodeProcess, name: str, wanted: int) -> None:
+    """Wait until all that serves a name has registered.
 
     Raises:
-        DemoError: they did not in time.
+        DemoError: it did not in time.
     """
     from podium.crypto import KeySigner
     from podium.testing.gateway.byoc import ByocGateway
@@ -156,29 +212,35 @@ def wait_for_capacity(node: NodeProcess) -> None:
     async def capacity() -> int:
         signer = KeySigner(secrets.token_bytes(32))
         async with ByocGateway(signer=signer, token_timeout_s=2) as asking:
-            return (await asking.token(node.uri, NAME)).capacity
+            return (await asking.token(node.uri, name)).capacity
 
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            if asyncio.run(capacity()) == 2 * CONTAINERS:
+            if asyncio.run(capacity()) == wanted:
                 return
         except GatewayError:
             pass
         time.sleep(POLL_S)
-    raise node.failed("the containers did not register")
+    raise node.failed(f"what serves {name} did not register")
 
 
 def send_all(uri: str, key: Path, text: str) -> list[dict[str, Any]]:
     """Send some requests, one after the other: answered at once, and streamed."""
     common = ["--orch-addr", uri, "--key-file", str(key), "--json"]
 
-    def send(route: str, said: str) -> dict[str, Any]:
-        click.echo(f"{NAME}/{route} ...", err=True)
-        arguments = ["byoc", NAME, "--route", route, "--text", json.dumps({"text": said})]
-        return {**run_gateway([*arguments, *common]), "route": route, "input": said}
+    def send(name: str, route: str, said: str) -> dict[str, Any]:
+        click.echo(f"{name}/{route} ...".replace("/ ", " "), err=True)
+        arguments = ["byoc", name, "--route", route, "--text", json.dumps({"text": said})]
+        sent = run_gateway([*arguments, *common])
+        return {**sent, "name": name, "route": route or name, "input": said}
 
-    return [send("shout", text), send("spell", text), send("shout", f"{text}, again")]
+    return [
+        send(NAME, "shout", text),
+        send(NAME, "spell", text),
+        send(NAME, "shout", f"{text}, again"),
+        send(FUNCTION_NAME, "", text),
+    ]
 
 
 def show(summary: Mapping[str, Any], out: Path) -> None:
