@@ -17,6 +17,7 @@ CATCH_ALL = {
     "core/src/podium/workers/member.py": "a worker's life is plugin code",
     "plugins/builtin_ai_runner/src/podium_ai_runner/executors/slot.py": "a loop's edge: a fault must "
     "not end the watch over a runner",
+    "plugins/executor_sdk/src/podium_executor/app.py": "a handler behind a request: 500",
     "plugins/builtin_transcode/src/podium_transcode/engine/signature.py": "a thread's edge: the "
     "renditions go on without signatures",
     "plugins/builtin_transcode/src/podium_transcode/engine/transcode.py": "a thread's edge: "

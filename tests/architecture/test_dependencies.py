@@ -17,6 +17,8 @@ MEMBERS = (
     "plugins/builtin_observers",
     "plugins/builtin_pricing",
     "plugins/builtin_transcode",
+    "plugins/byoc_example",
+    "plugins/executor_sdk",
 )
 INDIRECT = {
     "httptools": "uvicorn's HTTP/1.1 protocol, named by a string",

@@ -15,10 +15,13 @@ PLUGINS = (
     "builtin_observers",
     "builtin_pricing",
     "builtin_transcode",
+    "byoc_example",
+    "executor_sdk",
 )
 DISTRIBUTIONS = (
     "podium-ai-runner",
     "podium-byoc",
+    "podium-byoc-example",
     "podium-observers",
     "podium-pricing",
     "podium-transcode",
@@ -75,8 +78,20 @@ def test_plugins_work_without_core(install, tmp_path):
         "transcode TranscodeConfig",
         "price-fixed FixedConfig",
         "auth-webhook ",
+        "byoc-example Config",
     ):
         assert expected in loaded
+
+
+def test_an_executor_needs_nothing_of_podium(install, tmp_path):
+    binaries = install("podium-executor")
+    code = (
+        "import importlib.util, podium_executor\n"
+        "for name in ('podium', 'podium_hookspecs'):\n"
+        "    assert importlib.util.find_spec(name) is None\n"
+    )
+    run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
+    assert "--orchestrator" in run(binaries / "podium-executor", "--help", cwd=tmp_path)
 
 
 def test_core_works_without_plugins(install, tmp_path):

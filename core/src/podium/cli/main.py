@@ -12,7 +12,9 @@ ENTRIES = {
     "init": Entry("podium.cli.config:init", "Write a commented configuration file."),
     "config": Entry("podium.cli.config:config", "Check or show the configuration."),
     "account": Entry("podium.cli.account:account", "Make and look at accounts."),
-    "plugins": Entry("podium.cli.plugins:plugins", "List or check the installed plugins."),
+    "plugins": Entry(
+        "podium.cli.plugins:plugins", "List, check or describe plugins, or begin one."
+    ),
     "price": Entry("podium.cli.price:price", "Show what a gateway is quoted, and why."),
     "reload": Entry("podium.cli.reload:reload", "Change the plugins of the running node."),
     "tickets": Entry("podium.cli.tickets:tickets", "Look at the winning tickets."),

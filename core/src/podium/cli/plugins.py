@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterable
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,17 @@ import click
 from podium_hookspecs import Worker
 
 from podium.cli.lazy import Failed
+from podium.cli.new import new
 from podium.cli.options import config_option, console
 from podium.cli.reload import running_plugins
 from podium.config.load import find_config, load_settings
+from podium.config.render import PluginSection, render_plugin
 from podium.config.settings import Settings
 from podium.errors import ConfigInvalid
 from podium.pluginhost import NodeFacts, PluginHost, PluginState, PluginStatus, Services
-from podium.pluginhost.call import PluginFailure, attempt_async
+from podium.pluginhost.call import Hooks, PluginFailure, attempt_async
 from podium.pluginhost.discover import Discovered, discover
-from podium.pluginhost.load import check_sections
+from podium.pluginhost.load import check_sections, config_class, import_plugin
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +35,10 @@ CLOSE_TIMEOUT_S = 10.0
 
 @click.group()
 def plugins() -> None:
-    """List or check the installed plugins."""
+    """List, check or describe the installed plugins, or begin a new one."""
+
+
+plugins.add_command(new)
 
 
 @plugins.command(name="list")
@@ -73,6 +79,22 @@ def check(config_path: Path | None) -> None:
             click.echo(f"running node: {one['name']} is {one['state']}{reason}")
     if not well:
         raise Failed("not every enabled plugin is well")
+
+
+@plugins.command()
+@click.argument("name")
+def docs(name: str) -> None:
+    """Print a plugin's options as a commented section, made from its config class.
+
+    The plugin is imported for it, enabled or not.
+    """
+    found, hooks = discover(), Hooks()
+    hooks.register(name, import_plugin(name, found.get(name), sorted(found)))
+    cls = config_class(name, hooks)
+    if cls is not None and cls.__doc__:
+        what = cleandoc(cls.__doc__).partition("``: ")[2] or cleandoc(cls.__doc__)
+        click.echo("\n".join(f"# {line}".rstrip() for line in what.splitlines()))
+    click.echo(render_plugin(name, PluginSection(True, cls)))
 
 
 def _told(one: dict[str, Any], found: dict[str, Discovered]) -> PluginStatus:

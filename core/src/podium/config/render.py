@@ -55,12 +55,18 @@ def render_default(
         kind = attrs.fields_dict(attrs.resolve_types(Settings))[name].type
         lines += _default_section(name, kind, values)
     for name, section in plugins.items():
-        lines += [f"[plugins.{name}]", f"enabled = {toml(section.enabled)}"]
-        lines += _default_rows(f"plugins.{name}", _host_fields(), values)
-        if section.config_class is not None:
-            fields = attrs.fields(attrs.resolve_types(section.config_class))
-            lines += _default_rows(f"plugins.{name}", fields, values)
-        lines.append("")
+        lines += [render_plugin(name, section, values), ""]
+    return "\n".join(lines)
+
+
+def render_plugin(name: str, section: PluginSection, given: Mapping[str, str] | None = None) -> str:
+    """Return one plugin's commented section; arguments as for :func:`render_default`."""
+    values = given or {}
+    lines = [f"[plugins.{name}]", f"enabled = {toml(section.enabled)}"]
+    lines += _default_rows(f"plugins.{name}", _host_fields(), values)
+    if section.config_class is not None:
+        fields = attrs.fields(attrs.resolve_types(section.config_class))
+        lines += _default_rows(f"plugins.{name}", fields, values)
     return "\n".join(lines)
 
 

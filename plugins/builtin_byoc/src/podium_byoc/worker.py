@@ -55,6 +55,7 @@ class ExecutorWorker(Worker):
     _health: Health = field(init=False)
     _back_off_s: float = field(default=BACK_OFF_S, init=False)
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._idle.set()
@@ -117,6 +118,8 @@ class ExecutorWorker(Worker):
         while True:
             self._changed.clear()
             yield self._health
+            if self._closed:
+                return
             try:
                 async with asyncio.timeout(self._until_probe_s()):
                     await self._changed.wait()
@@ -147,6 +150,8 @@ class ExecutorWorker(Worker):
 
     async def run(self, job: Job) -> AsyncIterator[Output]:
         """Send the request, pass the reply on."""
+        if self._closed:
+            raise WorkerLost(f"{self.name} is closed")
         reins = self._jobs[job.id] = Reins()
         self._idle.clear()
         try:
@@ -174,6 +179,8 @@ class ExecutorWorker(Worker):
             reins.pull()
 
     async def close(self) -> None:
-        """Stop all jobs."""
+        """Stop all jobs, and take no more."""
+        self._closed = True
+        self._report(Health(WorkerState.DOWN, "closed"))
         for reins in list(self._jobs.values()):
             reins.pull()
