@@ -372,3 +372,21 @@ async def test_the_price_of_a_running_account_is_the_one_that_is_quoted(start):
     assert (await client.post({"model": MODEL}, tickets=0)).status_code == 400
     assert (await client.post({"model": MODEL}, tickets=1)).status_code == 200
     assert (await client.post({"model": MODEL}, tickets=0)).status_code == 200
+
+
+async def test_tickets_made_for_something_cheap_buy_nothing_dear(start):
+    plugin, client = await start()
+    await client.discover(None)
+    assert client.info.price_info.pricePerUnit == 1  # a pixel's
+    reply = await client.post({"model": MODEL})
+    assert reply.status_code == 400
+    assert reply.text == "invalid recipientRand for ticket recipientRandHash\n"
+    assert client.balance is None
+    assert plugin.finished == []
+    await client.discover(wanting())
+    assert client.info.price_info.pricePerUnit == PRICE, "nothing cheap was fixed"
+    client.sender.nonce = 0
+    assert (await client.post({"model": MODEL})).status_code == 200
+    await client.discover(None)
+    client.sender.nonce = 0
+    assert (await client.post({"model": MODEL})).status_code == 400, "nor later"

@@ -1,13 +1,13 @@
 from fractions import Fraction
 
 import pytest
-from podium.errors import InsufficientBalance, SenderError
-from podium.jobs.till import Till
+from podium.errors import InsufficientBalance, SenderError, TicketError
+from podium.jobs.till import Quotes, Till, Ware
 from podium.model import PriceInfo
 from podium.payments import NoPayments, PaymentSettings, RandSource, SenderFunds, TicketPayments
 from podium.pricing import PriceBook, Rates
 from podium.testing.chain import FakeChain, MemoryTickets
-from podium.wire.payment import Payment
+from podium.wire.payment import Payment, TicketSenderParams
 from podium_hookspecs import PluginError, Price
 
 SENDER = b"\2" * 20
@@ -82,3 +82,32 @@ async def test_jobs_side_by_side_cannot_count_on_the_same_ticket():
     till.charge(payment, "session").release()
     first.spent(Fraction(9999))
     assert till._held == {}
+
+
+def test_the_least_quote_of_late_counts_and_no_other_key_s():
+    clock = [0.0]
+    quotes = Quotes(lambda: clock[0])
+    assert quotes.least(SENDER, "a") is None
+    quotes.note(SENDER, "a", Fraction(7))
+    quotes.note(SENDER, "a", Fraction(9))
+    quotes.note(SENDER, "b", Fraction(1))
+    assert quotes.least(SENDER, "a") == 7
+    clock[0] = 1799.0
+    quotes.note(SENDER, "a", Fraction(9))
+    assert quotes.least(SENDER, "a") == 7
+    clock[0] = 3600.0
+    assert quotes.least(SENDER, "a") is None
+
+
+async def test_tickets_of_a_cheaper_ware_are_taken_for_nothing_dear():
+    till = make_till(lambda request: Price(50, "token") if request.model == "dear" else None)
+    dear = Ware(33, "dear", "token")
+    params, info = await till.quote(SENDER, "session")
+    terms = {"ticket_params": params, "ticket_sender_params": (TicketSenderParams(1, b""),)}
+    cheap = Payment(SENDER, expected_price=PriceInfo(info.price_per_unit, 1), **terms)
+    with pytest.raises(TicketError, match="invalid recipientRand"):
+        await till.receive(cheap, dear.key, ware=dear)
+    free = Payment(SENDER, expected_price=PriceInfo(0, 1), **terms)
+    with pytest.raises(TicketError, match="invalid recipientRand"):
+        await till.receive(free, dear.key, ware=dear)
+    assert till.payments.fixed_price(SENDER, dear.key) is None

@@ -6,25 +6,31 @@ parameters are bound to the very price that is quoted beside them.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
-from podium_hookspecs import PluginError, Price, PriceRequest
+from podium_hookspecs import PaymentRefused, PluginError, Price, PriceRequest
 
-from podium.errors import InsufficientBalance, SenderError
+from podium.errors import InsufficientBalance, SenderError, TicketError
 from podium.model import PriceInfo
+from podium.payments import NOT_OURS
 from podium.pricing import price_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from podium.payments import Payments
     from podium.pricing import PriceBook
     from podium.wire.payment import Payment, TicketParams
 
 H264 = 0
+REMEMBERED_QUOTES = 100_000
+QUOTE_S = 1800.0
+"""How long a quote counts: as long as a token lives, and longer than ticket parameters do."""
+
 REMEMBERED_ADMISSIONS = 10_000
 """Sessions whose admission set a price; the least recent is forgotten first."""
 
@@ -68,9 +74,39 @@ def _claimed(payment: Payment | None) -> Fraction | None:
     if payment is None or not payment.has_tickets or payment.expected_price is None:
         return None
     price = payment.expected_price
-    if price.price_per_unit <= 0 or price.pixels_per_unit <= 0:
+    if price.price_per_unit < 0 or price.pixels_per_unit <= 0:
         return None
     return price.wei_per_unit
+
+
+@define(eq=False)
+class Quotes:
+    """The least that each sender was quoted for each key of late.
+
+    Ticket parameters are bound to a price, not to what it buys. So tickets that were made for
+    something cheap, a pixel perhaps, must not set the price of something dear.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    _least: OrderedDict[tuple[bytes, str], tuple[Fraction, float]] = field(
+        factory=OrderedDict, init=False
+    )
+
+    def note(self, sender: bytes, key: str, price: Fraction) -> None:
+        """Remember a quote; the key that was quoted least recently is forgotten first."""
+        before = self.least(sender, key)
+        self._least[sender, key] = (price if before is None else min(price, before), self._until())
+        self._least.move_to_end((sender, key))
+        if len(self._least) > REMEMBERED_QUOTES:
+            self._least.popitem(last=False)
+
+    def least(self, sender: bytes, key: str) -> Fraction | None:
+        """Return the least that tickets of this key may have been made for; None: no quote."""
+        price, until_s = self._least.get((sender, key), (None, 0.0))
+        return price if until_s > self.monotonic() else None
+
+    def _until(self) -> float:
+        return self.monotonic() + QUOTE_S
 
 
 @define(eq=False)
@@ -118,10 +154,12 @@ class Till:
     Args:
         payments: Tickets and balances.
         book: Prices.
+        quotes: What was quoted of late.
     """
 
     payments: Payments
     book: PriceBook
+    quotes: Quotes = field(factory=Quotes)
     _held: dict[tuple[bytes, str], Fraction] = field(factory=dict)
     _admitted: OrderedDict[tuple[bytes, str], Price] = field(factory=OrderedDict)
 
@@ -157,7 +195,7 @@ class Till:
         fixed = self.payments.fixed_price(sender, key)
         info = await self.price(sender, key, admitted, ware)
         claimed = _claimed(payment) if fixed is None else None
-        if claimed is not None and claimed < info.wei_per_unit:
+        if claimed and claimed < info.wei_per_unit:
             info = price_info(claimed)
         params = await self.payments.offer(sender, info.wei_per_unit)
         return None if params is None else (params, info)
@@ -178,7 +216,10 @@ class Till:
             info = await self.book.quote(ware.asked_by(sender), fixed=fixed, admitted=admitted)
         except PluginError as error:
             raise SenderError(error.public) from error
-        return PriceInfo(int(info.wei_per_unit), 1) if ware.whole_wei else info
+        if ware.whole_wei:
+            info = PriceInfo(int(info.wei_per_unit), 1)
+        self.quotes.note(sender, key, info.wei_per_unit)
+        return info
 
     def cover(self, sender: bytes, key: str, wei_per_unit: Fraction, units: int) -> None:
         """Check that a balance covers the beginning of work that is billed as it runs.
@@ -227,14 +268,52 @@ class Till:
         if len(self._admitted) > REMEMBERED_ADMISSIONS:
             self._admitted.popitem(last=False)
 
-    async def receive(self, payment: Payment, key: str, stream: str = "") -> None:
-        """Check a payment's tickets and credit them to a key; ``stream`` is for events only.
+    async def receive(
+        self, payment: Payment, key: str, stream: str = "", ware: Ware | None = None
+    ) -> None:
+        """Check a payment's tickets and credit them to a key.
+
+        Args:
+            payment: As received.
+            key: Whose balance.
+            stream: The gateway's name of the stream, for events only.
+            ware: What it is for, where its price then becomes the key's.
 
         Raises:
             PaymentError: refused, with the text for the sender.
+            SenderError: the ware has no price.
             StoreError: a winner could not be kept; nothing was credited.
         """
+        if ware is not None and self.payments.charges:
+            self._refuse_cheap(payment, key, stream, ware)
         await self.payments.receive(payment, key, stream)
+
+    def _refuse_cheap(self, payment: Payment, key: str, stream: str, ware: Ware) -> None:
+        """Refuse tickets that were made for something cheaper than what they are to buy."""
+        claimed = _claimed(payment)
+        if claimed is None:
+            return  # no tickets; or a price that their own check refuses
+        least = self.least(payment.sender, key, ware)
+        if claimed < least:
+            reason = f"the tickets were made for a price of {claimed}, this work costs {least}"
+            self.book.on_event(PaymentRefused(payment.sender, key, reason, True, stream))
+            raise TicketError(NOT_OURS)  # to their sender they are tickets for something else
+
+    def least(self, sender: bytes, key: str, ware: Ware) -> Fraction:
+        """Return the least that tickets for a ware may have been made for.
+
+        Raises:
+            SenderError: it has no price.
+        """
+        try:
+            now = self.book.base(ware.asked_by(sender), self._admitted.get((sender, key)))
+        except PluginError as error:
+            raise SenderError(error.public) from error
+        known = (self.payments.fixed_price(sender, key), self.quotes.least(sender, key))
+        least = min(
+            [price_info(now).wei_per_unit, *(price for price in known if price is not None)]
+        )
+        return Fraction(int(least)) if ware.whole_wei else least
 
     def charge(
         self,

@@ -8,8 +8,10 @@ from podium.payments.local import FixedGasPrice, LocalBroker, LocalClock
 from podium.payments.params import REDEEM_GAS, PaymentSettings, RandSource
 from podium.payments.ports import Broker, Clock, GasPrice, SenderFunds, TicketStore
 from podium.payments.secret import load_secret
+from podium.payments.validate import NOT_OURS
 
 __all__ = [
+    "NOT_OURS",
     "REDEEM_GAS",
     "Broker",
     "Clock",

@@ -31,6 +31,10 @@ MAX_TICKETS = MAX_NONCES + 1
 """Tickets looked at in one payment: the 601st of one set of parameters fails in any case."""
 
 
+NOT_OURS = "invalid recipientRand for ticket recipientRandHash"
+"""What senders are told of parameters that are not ours, or not for this."""
+
+
 class PriceInvalid(PaymentError):
     """A payment's expected price is missing, makes no sense, or is not the session's."""
 
@@ -144,8 +148,7 @@ def proven_terms(
         )
     )
     if rand_hash(secret) != params.recipient_rand_hash:
-        msg = "invalid recipientRand for ticket recipientRandHash"
-        raise TicketError(msg)
+        raise TicketError(NOT_OURS)
     return TicketTerms(offered.sender, params, offered.expiration, secret)
 
 

@@ -139,7 +139,7 @@ class AiFace:
         """Take the tickets, and hold what the job may cost."""
         till, payment, ware = self.service.till, accepted.payment, accepted.ware
         units = estimated(accepted.pipeline, accepted.request)
-        await till.receive(payment, ware.key, ware.key)
+        await till.receive(payment, ware.key, ware.key, ware)
         hold = till.charge(payment, ware.key, ware.key, ware, units)
         stack.callback(hold.release)
         return Billing(payment.sender, ware.key, hold.wei_per_unit, hold.spent)

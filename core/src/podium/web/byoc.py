@@ -73,7 +73,6 @@ NO_BALANCE = "Insufficient balance for request"
 BAD_REQUEST = "Unable to unmarshal job request details err="
 MAX_ID_CHARS = 64
 REMEMBERED_JOBS = 100_000
-REMEMBERED_QUOTES = 10_000
 
 
 @define(eq=False)
@@ -102,28 +101,6 @@ class Replays:
             return False
         self._seen[sender, digest] = now + self.window_s
         return True
-
-
-@define(eq=False)
-class Quotes:
-    """The prices that senders were last quoted.
-
-    Ticket parameters are bound to a price, not to what it buys. So tickets that were made for
-    something cheap, a pixel perhaps, must not set the price of a second.
-    """
-
-    _last: OrderedDict[tuple[bytes, str], Fraction] = field(factory=OrderedDict, init=False)
-
-    def note(self, sender: bytes, key: str, price: Fraction) -> None:
-        """Remember a quote; the least recent one is forgotten first."""
-        self._last[sender, key] = price
-        self._last.move_to_end((sender, key))
-        if len(self._last) > REMEMBERED_QUOTES:
-            self._last.popitem(last=False)
-
-    def least(self, sender: bytes, key: str, now: Fraction) -> Fraction:
-        """Return the least that tickets may have been made for: the last quote, or today's."""
-        return min(now, self._last.get((sender, key), now))
 
 
 @frozen
@@ -181,7 +158,6 @@ class ByocFace:
     on_event: Callable[[Event], None]
     monotonic: Callable[[], float]
     replays: Replays | None = None
-    quotes: Quotes = field(factory=Quotes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path below ``/process/``."""
@@ -270,7 +246,6 @@ class ByocFace:
             except SenderError as error:
                 raise ByocRefused(f"Could not get price err={error}") from error
             price = info.price_per_unit
-            self.quotes.note(sender, ware.key, Fraction(price))
         try:
             return price, await till.payments.offer(sender, Fraction(price))
         except SenderError as error:
@@ -395,7 +370,7 @@ class ByocFace:
             rate = info.wei_per_unit
         if rate:
             if payment:
-                await self._take(sender, ware.key, payment, rate)
+                await self._take(sender, ware, payment)
                 # The first tickets fix the price that they were made for.
                 rate = till.payments.fixed_price(sender, ware.key) or rate
             self._cover(accepted, rate)
@@ -411,8 +386,9 @@ class ByocFace:
             self.on_event(PaymentRefused(sender, key, str(error), ticket=False))
             raise ByocRefused(NO_BALANCE) from error
 
-    async def _take(self, sender: bytes, key: str, text: str, rate: Fraction) -> None:
+    async def _take(self, sender: bytes, ware: Ware, text: str) -> None:
         """Credit a payment's tickets; a payment that is no good leaves the balance as it is."""
+        key = ware.key
         try:
             payment = decode_payment(text)
         except WireError as error:
@@ -420,7 +396,7 @@ class ByocFace:
             return
         if payment.sender != sender:
             return  # nobody pays for others: whose would the balance be?
-        if payment.has_tickets and _claimed(payment) < self.quotes.least(sender, key, rate):
+        if payment.has_tickets and _claimed(payment) < self.service.till.least(sender, key, ware):
             reason = "the tickets were made for something cheaper"
             self.on_event(PaymentRefused(sender, key, reason, ticket=False))
             return

@@ -25,6 +25,7 @@ from podium_hookspecs import (
 
 from podium.errors import CapacityError, PodiumError
 from podium.jobs.spine import Billing
+from podium.jobs.till import TRANSCODING
 from podium.model import MAX_BODY_BYTES
 from podium.web.asgi import header, read_body, send_error, while_connected
 from podium.web.credentials import check_headers
@@ -158,7 +159,7 @@ class SegmentFaces:
         sender, session_id = payment.sender, token.session_id
         info = await self.service.info(sender, token, session_id, payment=payment)
         stream = credentials.manifest_key
-        await self.service.till.receive(payment, token.session_id, stream)
+        await self.service.till.receive(payment, session_id, stream, TRANSCODING)
         hold = self.service.till.charge(payment, token.session_id, stream)
         job_id = f"{token.session_id}-{credentials.seq}-{secrets.token_hex(4)}"
         self.on_event(
