@@ -13,6 +13,8 @@ CATCH_ALL = {
     "core/src/podium/testing/node.py": "a thread's edge: raised again in the test's thread",
     "core/src/podium/web/grpc.py": "a handler behind a call: the peer gets INTERNAL",
     "core/src/podium/workers/pool.py": "a worker's health is plugin code",
+    "plugins/builtin_ai_runner/src/podium_ai_runner/executors/docker/threads.py": "a thread's edge: "
+    "raised again in the event loop",
     "plugins/builtin_ai_runner/src/podium_ai_runner/executors/slot.py": "a loop's edge: a fault must "
     "not end the watch over a runner",
     "plugins/builtin_transcode/src/podium_transcode/engine/signature.py": "a thread's edge: the "

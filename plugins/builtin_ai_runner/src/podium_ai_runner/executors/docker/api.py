@@ -26,8 +26,6 @@ from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from requests import PreparedRequest, Response
-
     from podium_ai_runner.executors.docker.threads import Relay
 
 T = TypeVar("T")
@@ -57,10 +55,10 @@ class Client(APIClient):
         self.trust_env = False  # neither a proxy nor .netrc is between a node and its engine
         self._silence_s = silence_s
         self._deadline_s = time.monotonic() + whole_s
-        self._responses: list[Response] = []
+        self._responses: list[Any] = []
         self.hooks["response"].append(self._bound)
 
-    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+    def send(self, request: Any, **kwargs: Any) -> Any:
         """Send a request with our time limit: the package gives a pull none."""
         left_s = min(self._silence_s, self._deadline_s - time.monotonic())
         return super().send(request, **{**kwargs, "timeout": max(left_s, 0.001)})
@@ -71,7 +69,7 @@ class Client(APIClient):
             response.close()
         super().close()
 
-    def _bound(self, response: Response, **_: Any) -> None:
+    def _bound(self, response: Any, **_: Any) -> None:
         response.raw = Bounded(response.raw, self._deadline_s)
         self._responses.append(response)
 
@@ -134,7 +132,7 @@ class Api:
         """
         with self._errors(), self._client(silence_s, math.inf) as client:
 
-            def attach(response: Response, **_: Any) -> None:
+            def attach(response: Any, **_: Any) -> None:
                 relay.may_stop(response.raw.shutdown)
 
             client.hooks["response"].append(attach)
