@@ -233,7 +233,10 @@ async def test_closing_without_the_engine_is_bounded(kit, own_engine, in_docker)
 
 @pytest.mark.parametrize("answer", [b"garbage", b"slow", b"500"])
 async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer):
+    serving = set()
+
     async def serve(reader, writer):
+        serving.add(asyncio.current_task())
         asked = await reader.read(2**16)  # nothing: somebody looked whether the socket is there
         if asked and answer == b"garbage":
             writer.write(b"\x00garbage\r\n\r\n")
@@ -242,6 +245,8 @@ async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer)
         else:
             await reader.read()  # until the other side gives up
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     path = tmp_path / "s"
     server = await asyncio.start_unix_server(serve, path)
@@ -255,8 +260,10 @@ async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer)
             await kit.run(worker)
         assert worker.slot.jobs == 0
         assert worker.failing == {}
+        await worker.close()
     finally:
         server.close()
+        await asyncio.gather(*serving)
 
 
 def test_an_engine_s_address_is_checked():

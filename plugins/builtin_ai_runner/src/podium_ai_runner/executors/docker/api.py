@@ -20,7 +20,11 @@ from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 from urllib3.exceptions import HTTPError
 
-from podium_ai_runner.executors.docker.engine import CERTIFICATES, EngineRefused
+from podium_ai_runner.executors.docker.engine import (
+    CERTIFICATES,
+    QUICK_TIMEOUT_S,
+    EngineRefused,
+)
 from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
 
 if TYPE_CHECKING:
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UNIX = "unix://"
-CONNECT_TIMEOUT_S = 5.0
 MAX_REPLY_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 1 << 20
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -45,16 +48,16 @@ class Client(APIClient):
         version: Of the interface.
         tls: For TCP with certificates.
         silence_s: Longest wait for any byte.
-        whole_s: Longest time for the call.
+        deadline_s: For the whole call, on the monotonic clock.
     """
 
     def __init__(
-        self, host: str, version: str, tls: TLSConfig | None, silence_s: float, whole_s: float
+        self, host: str, version: str, tls: TLSConfig | None, silence_s: float, deadline_s: float
     ) -> None:
         super().__init__(host, version=version, tls=tls or False)
         self.trust_env = False  # neither a proxy nor .netrc is between a node and its engine
         self._silence_s = silence_s
-        self._deadline_s = time.monotonic() + whole_s
+        self._deadline_s = deadline_s
         self._responses: list[Any] = []
         self.hooks["response"].append(self._bound)
 
@@ -112,14 +115,14 @@ class Api:
     certificates: str
     _version: str = field(default="", init=False)
 
-    def call(self, ask: Callable[[APIClient], T], timeout_s: float) -> T:
-        """Make one call.
+    def call(self, ask: Callable[[APIClient], T], deadline_s: float) -> T:
+        """Make one call, by a time on the monotonic clock.
 
         Raises:
             ExecutorDown: no answer, or none in time, or none of an engine.
             EngineRefused: it says no.
         """
-        with self._errors(), self._client(timeout_s, timeout_s) as client:
+        with self._errors(), self._client(math.inf, deadline_s) as client:
             return ask(client)
 
     def pull(self, image: str, silence_s: float, relay: Relay[dict[str, Any]]) -> None:
@@ -146,20 +149,20 @@ class Api:
                 if isinstance(line, dict):
                     relay.put(line)
 
-    def _client(self, silence_s: float, whole_s: float) -> Client:
-        self._knock(min(silence_s, CONNECT_TIMEOUT_S))
+    def _client(self, silence_s: float, deadline_s: float) -> Client:
+        self._knock()
         tls = self._tls() if self.certificates else None
         if not self._version:
-            first = Client(self.host, DEFAULT_DOCKER_API_VERSION, tls, silence_s, silence_s)
-            with first:
+            soon_s = min(deadline_s, time.monotonic() + QUICK_TIMEOUT_S)
+            with Client(self.host, DEFAULT_DOCKER_API_VERSION, tls, silence_s, soon_s) as first:
                 self._version = str(first.version(api_version=False)["ApiVersion"])
-        return Client(self.host, self._version, tls, silence_s, whole_s)
+        return Client(self.host, self._version, tls, silence_s, deadline_s)
 
-    def _knock(self, timeout_s: float) -> None:
+    def _knock(self) -> None:
         """See that there is a socket: the package leaves its own open when there is none."""
         if self.host.startswith(UNIX):
             with socket.socket(socket.AF_UNIX) as channel:
-                channel.settimeout(timeout_s)
+                channel.settimeout(QUICK_TIMEOUT_S)
                 channel.connect(self.host.removeprefix(UNIX))
 
     def _tls(self) -> TLSConfig:

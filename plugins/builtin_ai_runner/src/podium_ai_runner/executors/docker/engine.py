@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -174,8 +175,11 @@ class Engine:
 
     async def _ask(self, ask: Callable[[APIClient], T], timeout_s: float) -> T:
         self._check()
+        deadline_s = time.monotonic() + timeout_s
         try:
-            return await self._threads.run(lambda: self._blocking().call(ask, timeout_s), timeout_s)
+            return await self._threads.run(
+                lambda: self._blocking().call(ask, deadline_s), timeout_s
+            )
         except TimeoutError as error:
             raise self._down(f"does not answer within {timeout_s:.0f} s") from error
         except RuntimeError as error:
