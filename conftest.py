@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
 
 MAY_SKIP_IN_CI = ("GPU", "NVENC", "CUDA")
 """Words of a skip's reason that name hardware CI does not have."""
+
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup() -> None:
+    """Give every test the interpreter's own recursion limit.
+
+    A library that some tests import (and the node never does) raises it so far that the next
+    test's hostile JSON would end the process instead of being refused.
+    """
+    sys.setrecursionlimit(RECURSION_LIMIT)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -205,6 +205,17 @@ def test_plugins_list_shows_what_is_installed_and_why_it_fails(podium, tmp_path)
     assert not (tmp_path / "home").exists()
 
 
+def test_plugins_docs_prints_a_section_that_checks(podium, tmp_path):
+    result = podium("plugins", "docs", "transcode")
+    assert result.exit_code == 0
+    assert '# preset = "medium"' in result.output
+    write(tmp_path, result.output)
+    assert podium("config", "check").exit_code == 0
+    result = podium("plugins", "docs", "nothere")
+    assert result.exit_code == 1
+    assert result.output.startswith("podium: install: no installed distribution offers it (found: ")
+
+
 def test_plugins_check_fails_when_one_does(podium, tmp_path):
     write(tmp_path, "[plugins.nothere]\nenabled = true\n")
     result = podium("plugins", "check")

@@ -42,7 +42,11 @@ STANDARD = (builtins, collections.abc, dataclasses, enum, fractions, pathlib, ty
 NOT_KEYS = ("options",)
 """Fields that stand for further keys."""
 
-TYPE_VARIABLES = ("P", "R")
+TYPE_VARIABLES = ("E", "P", "R")
+FOREIGN = ("httpx.", "ssl.", "threading.", "asyncio.", "net.", "podium_executor.price.")
+"""Where names come from that these pages do not describe."""
+
+UNDESCRIBED = ("KeySigner", "LoadedPlugin", "Nonces", "Callable[[]")
 COLON = "\N{MODIFIER LETTER COLON}"
 
 
@@ -173,11 +177,13 @@ def _option(parameter: click.Parameter, context: click.Context) -> tuple[str, st
 
 def _commands(command: click.Command, path: str) -> Iterator[str]:
     help_text = inspect.cleandoc(command.help or "").replace("\b\n", "")
-    if not isinstance(command, click.Group):
+    is_group = isinstance(command, click.Group)
+    if not is_group or command.invoke_without_command:
         context = click.Context(command)
         rows = [_option(p, context) for p in command.params if not getattr(p, "hidden", False)]
         table = _table(("option", "what it does"), rows) if rows else ""
         yield f"## `{path}`\n\n{help_text}\n\n{table}"
+    if not is_group:
         return
     for name in command.list_commands(click.Context(command)):
         child = command.get_command(click.Context(command), name)
@@ -228,6 +234,8 @@ def resolve_short_name(
     if node.get("refdomain") != "py":
         return None
     name = node["reftarget"].rpartition(".")[2]
+    if node["reftarget"].startswith(FOREIGN) or name in UNDESCRIBED:
+        return contnode
     if name in podium_hookspecs.__all__:
         domain = env.domains.python_domain
         target = f"podium_hookspecs.{name}"
@@ -235,10 +243,10 @@ def resolve_short_name(
             return domain.resolve_xref(
                 env, node["refdoc"], app.builder, "obj", target, node, contnode
             )
-    if (
-        any(hasattr(module, name) for module in STANDARD)
-        or node["reftarget"].split(".")[0] in TYPE_VARIABLES
-    ):
+    if any(hasattr(module, name) for module in STANDARD) or {
+        name,
+        node["reftarget"].split(".")[0],
+    } & set(TYPE_VARIABLES):
         return contnode
     return None
 

@@ -13,9 +13,12 @@ MEMBERS = (
     "core",
     "plugins/builtin_ai_runner",
     "plugins/builtin_ai_runner/runner",
+    "plugins/builtin_byoc",
     "plugins/builtin_observers",
     "plugins/builtin_pricing",
     "plugins/builtin_transcode",
+    "plugins/byoc_example",
+    "plugins/executor_sdk",
 )
 INDIRECT = {
     "httptools": "uvicorn's HTTP/1.1 protocol, named by a string",

@@ -98,7 +98,7 @@ def test_each_config_key_explains_itself():
 
 def test_each_public_name_is_in_the_reference(root):
     page = (root / "docs/reference/objects.md").read_text()
-    shown = set(re.findall(r"^\.\. auto(?:class|exception|data):: (\w+)$", page, re.M))
+    shown = set(re.findall(r"^\.\. auto(?:class|exception|data|function):: (\w+)$", page, re.M))
     assert shown == set(podium_hookspecs.__all__) - {"hookimpl", "hookspec"}
 
 

@@ -1,10 +1,14 @@
-"""A real node on loopback, a plugin that does as told, and a sender that pays."""
+"""Real nodes on loopback, a plugin that does as told, and senders that pay."""
 
 import asyncio
+import base64
 import contextlib
+import itertools
 import ssl
 from fractions import Fraction
+from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -22,6 +26,7 @@ from podium.config.settings import (
     StorageSettings,
 )
 from podium.crypto import KeySigner
+from podium.testing.gateway.media import segments
 from podium.testing.gateway.requests import (
     build_payment,
     build_segdata,
@@ -215,3 +220,130 @@ def segment():
     """Two seconds of real video, 720p25 H.264 with AAC."""
     root = Path(__file__).parents[2]
     return (root / "plugins/builtin_transcode/tests/data/seg000.ts").read_bytes()
+
+
+PAID = {
+    "payments": {
+        "price_per_unit": 1200,
+        "ticket_ev_wei": 8_000_000_000,
+        "max_face_value_wei": 40_000_000_000,
+    },
+}
+SEGMENTS = 3
+CAPABILITY = 33
+
+
+@pytest.fixture(scope="session")
+def stream():
+    """Six seconds of real video, in segments."""
+    clip = Path(str(files("podium.assets") / "clip" / "bigbuckbunny.mp4"))
+    return list(itertools.islice(segments(clip, 2.0), SEGMENTS))
+
+
+@pytest.fixture
+def beside(monkeypatch, podium_app, gateway, stream):
+    """Start the real transcoder with hostile plugins beside it; ``flow`` sends the stream."""
+
+    def start(plugins, **sections):
+        hostile = {name: {"enabled": True, "required": False} for name in plugins}
+        transcode = {"transcode": {"enabled": True, "slots": 1}}
+        document = {**PAID, "plugins": {**hostile, **sections, **transcode}}
+        return Beside(podium_app(document, plugins), gateway, stream)
+
+    return start
+
+
+class Beside:
+    def __init__(self, app, gateway, stream):
+        self.app, self.gateway, self.stream = app, gateway, stream
+
+    async def flow(self):
+        """Send every segment, and compare both books to the wei."""
+        async with self.gateway(self.app.uri) as client:
+            outcomes = [await client.transcode(segment) for segment in self.stream]
+            accounts = [account for account in client.accounts if account.tickets]
+        assert [outcome.attempts for outcome in outcomes] == [1] * SEGMENTS
+        assert all(outcome.signature_checked for outcome in outcomes)
+        async with httpx.AsyncClient() as http:
+            entries = (await http.get(self.app.admin_uri + "/podium/ledger")).json()["entries"]
+        books = {entry["key"]: entry for entry in entries}
+        for account in accounts:
+            entry = books[account.session_id]
+            assert Fraction(entry["debited"]) == account.debited > 0
+            assert Fraction(entry["credited"]) == account.credited
+            assert entry["tickets"] == account.tickets
+        assert sum(account.debited for account in accounts) == sum(o.debit for o in outcomes)
+
+    async def states(self):
+        async with httpx.AsyncClient() as http:
+            told = (await http.get(self.app.admin_uri + "/podium/plugins")).json()["plugins"]
+        return {one["name"]: SimpleNamespace(**one) for one in told}
+
+    async def until(self, condition, within_s=15):
+        """Wait for what the states must come to."""
+        async with asyncio.timeout(within_s):
+            while not condition(found := await self.states()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return found
+
+    async def page(self):
+        async with httpx.AsyncClient() as http:
+            return (await http.get(self.app.admin_uri + "/metrics")).text
+
+
+class Asking:
+    """A client of the AI kind."""
+
+    def __init__(self, uri, key=b"\x51" * 32):
+        self.uri, self.signer, self.rpc = uri, KeySigner(key), Rpc()
+        self.http = httpx.AsyncClient(verify=False, timeout=30)
+        self.nonce = 0
+
+    async def discover(self, capabilities):
+        request = orchestrator_request(self.signer, capabilities)
+        self.info = await self.rpc.get_orchestrator(self.uri, request, 5)
+        return self.info
+
+    async def ask(self, text, path="/bad"):
+        asked = pb.Capabilities(bitstring=[1 << CAPABILITY], capacities={CAPABILITY: 1})
+        asked.constraints.PerCapability[CAPABILITY].models["m"].warm = False
+        await self.discover(asked)
+        self.nonce += 1
+        terms = TicketTerms.read(self.info.ticket_params)
+        payment = build_payment(self.signer, self.info.price_info, terms, [self.nonce])
+        credentials = build_segdata(
+            self.signer,
+            token=self.info.auth_token,
+            manifest_id=f"{CAPABILITY}_m",
+            seq=0,
+            body=b"",
+            duration_ms=0,
+            profiles=[],
+            capabilities=asked,
+        )
+        headers = {
+            "Livepeer-Payment": base64.b64encode(payment.SerializeToString()).decode(),
+            "Livepeer-Segment": base64.b64encode(credentials.SerializeToString()).decode(),
+        }
+        try:
+            return (await self.http.post(self.uri + path, headers=headers, content=text)).text
+        except httpx.RemoteProtocolError:
+            return "cut off"
+
+    async def close(self):
+        await self.http.aclose()
+        await self.rpc.close()
+
+
+@pytest.fixture
+async def asking():
+    """Make clients of the AI kind."""
+    clients = []
+
+    def make(node, **more):
+        clients.append(Asking(node.app.uri, **more))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.close()

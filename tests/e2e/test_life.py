@@ -245,3 +245,76 @@ async def test_a_log_whose_reader_is_gone_costs_no_job(world, process, segment):
         assert result.WhichOneof("result") == "data"
     process.process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.process.wait(), 30)
+
+
+async def test_reload_by_command_and_by_signal_under_a_stream(world, process, segment):
+    await process.start()
+    sender = await world.sender(process.node)
+    text = process.config.read_text()
+    process.config.write_text(text.replace("slots = 1", "slots = 2"))
+    code, out, _ = await process.run("reload", "--dry-run")
+    assert (code, out.splitlines()[0]) == (0, "~ transcode changed (slots: 1 -> 2)")
+    running = asyncio.create_task(sender.result(segment))
+    code, out, _ = await process.run("reload")
+    assert (code, out.splitlines()[1]) == (0, "done; what leaves finishes its jobs first")
+    assert (await running).WhichOneof("result") == "data"
+    assert (await sender.result(segment, seq=1)).WhichOneof("result") == "data"
+    code, out, _ = await process.run("plugins", "list")
+    assert "as the running node has them" in out
+    code, out, _ = await process.run("plugins", "check")
+    assert (code, out.splitlines()[-1]) == (0, "running node: transcode is ok")
+    process.config.write_text(text.replace("price_per_unit = 1", "price_per_unit = 2"))
+    code, _, err = await process.run("reload")
+    assert code == 1
+    assert "payments.price_per_unit: needs a restart" in err
+    process.config.write_text(text.replace("slots = 1", "slots = 3\nslot = 4"))
+    process.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(20):
+        while b"slot: unknown key" not in (line := await process.process.stderr.readline()):
+            pass
+    assert b"reload refused" in line
+    process.config.write_text(text.replace("slots = 1", "slots = 3"))
+    process.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(20):
+        while b"reloaded" not in (line := await process.process.stderr.readline()):
+            pass
+    assert b"transcode changed (slots: 2 -> 3)" in line
+    result = await sender.result(segment, seq=2)
+    assert result.data.segments[0].pixels == 426 * 240 * 60
+    process.process.send_signal(signal.SIGTERM)
+    code, _, err = await process.ended()
+    assert code == 0
+    assert "Traceback" not in err
+    code, _, err = await process.run("reload")
+    assert code == 1
+    assert "no node answers at http://127.0.0.1:" in err
+
+
+HUNG = """
+import threading
+from podium_hookspecs import hookimpl
+
+@hookimpl
+def podium_pipelines(config, context):
+    async def hang():
+        await context.run_blocking(threading.Event().wait)
+    context.spawn(hang(), name="hang")
+    return []
+"""
+
+
+async def test_a_plugin_whose_thread_never_ends_does_not_keep_the_process(process, tmp_path):
+    info = tmp_path / "site" / "hostile_hung-1.dist-info"
+    info.mkdir(parents=True)
+    (tmp_path / "site" / "hostile_hung.py").write_text(HUNG)
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: hostile-hung\nVersion: 1\n"
+        "Requires-Dist: podium-hookspecs>=1,<2\n"
+    )
+    (info / "entry_points.txt").write_text("[podium]\nhung = hostile_hung\n")
+    process.environ["PYTHONPATH"] = str(tmp_path / "site")
+    process.config.write_text(process.config.read_text() + "[plugins.hung]\nenabled = true\n")
+    await process.start()
+    process.process.send_signal(signal.SIGTERM)
+    code, _, _ = await process.ended()
+    assert code == 0

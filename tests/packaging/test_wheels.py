@@ -9,8 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
-PLUGINS = ("builtin_ai_runner", "builtin_observers", "builtin_pricing", "builtin_transcode")
-DISTRIBUTIONS = ("podium-ai-runner", "podium-observers", "podium-pricing", "podium-transcode")
+PLUGINS = (
+    "builtin_ai_runner",
+    "builtin_byoc",
+    "builtin_observers",
+    "builtin_pricing",
+    "builtin_transcode",
+    "byoc_example",
+    "executor_sdk",
+)
+DISTRIBUTIONS = (
+    "podium-ai-runner",
+    "podium-byoc",
+    "podium-byoc-example",
+    "podium-observers",
+    "podium-pricing",
+    "podium-transcode",
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,15 +78,27 @@ def test_plugins_work_without_core(install, tmp_path):
         "transcode TranscodeConfig",
         "price-fixed FixedConfig",
         "auth-webhook ",
+        "byoc-example Config",
     ):
         assert expected in loaded
+
+
+def test_an_executor_needs_nothing_of_podium(install, tmp_path):
+    binaries = install("podium-executor")
+    code = (
+        "import importlib.util, podium_executor\n"
+        "for name in ('podium', 'podium_hookspecs'):\n"
+        "    assert importlib.util.find_spec(name) is None\n"
+    )
+    run(binaries / "python", "-W", "error", "-c", code, cwd=tmp_path)
+    assert "--orchestrator" in run(binaries / "podium-executor", "--help", cwd=tmp_path)
 
 
 def test_core_works_without_plugins(install, tmp_path):
     binaries = install("podium")
     code = (
         "import importlib.util, podium.app\n"
-        "for name in ('ai_runner', 'transcode', 'observers', 'pricing'):\n"
+        "for name in ('ai_runner', 'byoc', 'transcode', 'observers', 'pricing'):\n"
         "    assert importlib.util.find_spec(f'podium_{name}') is None\n"
         "assert importlib.util.find_spec('av') is None, 'PyAV is the plugin\\'s'\n"
     )

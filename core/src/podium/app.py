@@ -16,7 +16,7 @@ from podium.assembly import Overrides
 from podium.errors import ConfigInvalid
 from podium.faces import Faces
 from podium.jobs.spine import Spine
-from podium.jobs.till import Till
+from podium.jobs.till import Till, is_ware_key
 from podium.model import PROTOCOL_VERSION
 from podium.node import (
     Door,
@@ -28,6 +28,7 @@ from podium.node import (
 )
 from podium.pluginhost import NodeFacts, PluginHost, Services, WorkerDoor
 from podium.pricing import PriceBook
+from podium.reload import Reloader
 from podium.sessions.registry import Sessions
 from podium.sessions.tokens import Tokens
 from podium.stores.sqlite import Database
@@ -70,6 +71,7 @@ class _Builder:
     statement: Statement = field(factory=Statement)
     workers: WorkerDoor = field(factory=WorkerDoor)
     log: FilteringBoundLogger = field(init=False)
+    database: Database = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.log = assembly.log(self.settings)
@@ -92,17 +94,18 @@ class _Builder:
         facts = NodeFacts(PROTOCOL_VERSION, orchestrator_id, service_uri)
         host = await self._host(facts, telemetry)
         onchain, money = await self._chain(signer, recipient, host.currencies)
-        payments, book = self._payments(recipient, host, money)
+        payments, book = await self._payments(recipient, host, money)
         pool, sessions, objects = self._work()
         till = Till(payments, book)
-        spine = Spine(sessions, pool, host, till, self.emit, time.monotonic)
+        spine = Spine(sessions, pool, host, till, self.emit, time.monotonic, host.hold)
         service = self._service(service_uri, signer, sessions, spine, till, host, pool)
-        await self._start_work(host, pool)
+        reloader = await self._start_work(host, pool, service)
         self.door.app = Faces(
             settings=settings,
             allowed_networks=self.overrides.allowed_networks,
             service=service,
             host=host,
+            pool=pool,
             objects=objects,
             orchestrator_id=orchestrator_id,
             stack=stack,
@@ -110,7 +113,6 @@ class _Builder:
             stopping=public.stopping,
         ).public()
         node = Node(
-            settings=settings,
             service_uri=service_uri,
             emit=self.emit,
             host=host,
@@ -124,6 +126,7 @@ class _Builder:
             public=public,
             admin=admin,
             served=await serve_until_closed(stack, public),
+            reloader=reloader,
             onchain=onchain,
         )
         self._open_admin(node)
@@ -154,23 +157,32 @@ class _Builder:
             now_advertised=lambda: advertise(tuple(host.pipelines.values()), pool),
             hardware=lambda: hardware(pool),
         )
-        pool.on_usage = self.workers.changed = service.changed
+        pool.on_usage, self.workers.changed = service.used, service.changed
         self.emit.listeners.append(service.on_event)
         return service
 
-    async def _start_work(self, host: PluginHost, pool: WorkerPool) -> None:
-        for pipeline in host.pipelines.values():
-            await pipeline.start()
-            self.stack.push_async_callback(pipeline.close)
+    async def _start_work(
+        self, host: PluginHost, pool: WorkerPool, service: OrchestratorService
+    ) -> Reloader:
+        """Start pipelines and workers; return what changes them from now on."""
+        self.stack.push_async_callback(host.stop)
+        await host.start()
         await pool.start(host.workers)
+        plugins, changed = self.overrides.plugins, service.changed
+        reloader = Reloader(self.settings, host, pool, plugins, CORE_PATHS, changed, self.log)
+        reloader.begin()
+        self.stack.push_async_callback(reloader.close)
+        return reloader
 
     def _open_admin(self, node: Node) -> None:
         if node.onchain is not None:
             node.telemetry.watch_chain(node.onchain.figures)
             node.telemetry.watch_gas(node.onchain.gas_prices)
-        mounts = (*node.admin_mounts, Mount(LEDGER_PATH, LedgerFace(self.statement), "admin"))
+        ledger = Mount(LEDGER_PATH, LedgerFace(self.statement), "admin")
         render = node.telemetry.render if self.settings.node.metrics else None
-        self.admin_door.app = make_admin_app(render, lambda: node.ready, mounts)
+        self.admin_door.app = make_admin_app(
+            render, lambda: node.ready, lambda: (ledger, *node.admin_mounts)
+        )
 
     async def _host(self, facts: NodeFacts, telemetry: Telemetry) -> PluginHost:
         services = Services(
@@ -189,6 +201,7 @@ class _Builder:
         )
         self.stack.push_async_callback(host.close)
         self.emit.listeners.append(host.emit)
+        self.stack.callback(assembly.watch(host, self.log).stop)
         return host
 
     async def _signer(self) -> Signer:
@@ -208,7 +221,7 @@ class _Builder:
         self, signer: Signer, recipient: bytes, currencies: frozenset[str]
     ) -> tuple[OnChainNode | None, Money]:
         """Connect to the chain, if there is one; what it needs is imported only then."""
-        database = await Database.open(self.settings.node.data_dir / DATABASE)
+        database = self.database = await Database.open(self.settings.node.data_dir / DATABASE)
         self.stack.push_async_callback(database.close)
         if not self.settings.chain.on_chain:
             return None, assembly.local_money(self.settings, self.overrides, database)
@@ -232,10 +245,16 @@ class _Builder:
         )
         return onchain, money
 
-    def _payments(
+    async def _payments(
         self, recipient: bytes, host: PluginHost, money: Money
     ) -> tuple[Payments, PriceBook]:
         payments = assembly.payments(self.settings, self.overrides, recipient, money, self.emit)
+        kept = await assembly.keeper(
+            payments, money, self.database.balances, is_ware_key, self.log, self.overrides.now
+        )
+        if kept is not None:
+            self.stack.push_async_callback(kept.close)
+            self.stack.push_async_callback(stop_task, asyncio.create_task(kept.run()))
         self.stack.push_async_callback(payments.drain)
         rates = assembly.rates(self.settings, money.wei)
         host.open_market(money.wei, rates.decide)

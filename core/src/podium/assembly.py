@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import socket
 import time
@@ -16,6 +17,7 @@ from podium.model import PROTOCOL_VERSION
 from podium.payments import (
     REDEEM_GAS,
     FixedGasPrice,
+    Keeper,
     LocalBroker,
     LocalClock,
     NoPayments,
@@ -31,6 +33,7 @@ from podium.pricing.convert import wei_or_eth
 from podium.stores.objects import ObjectStore
 from podium.telemetry.logs import make_log
 from podium.telemetry.metrics import Telemetry
+from podium.telemetry.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
     from podium.config.settings import Settings
     from podium.listener import PodiumServer
     from podium.payments import Broker, Clock, GasPrice, Payments
-    from podium.payments.ports import TicketStore
+    from podium.payments.ports import BalanceStore, TicketStore
+    from podium.pluginhost import PluginHost
     from podium.pricing.convert import Convert
 
 
@@ -207,6 +211,35 @@ def payments(
     )
 
 
+async def keeper(
+    payments: Payments,
+    money: Money,
+    store: BalanceStore,
+    lasts: Callable[[str], bool],
+    log: FilteringBoundLogger,
+    now: Callable[[], float],
+) -> Keeper | None:
+    """Put back the balances of the node's earlier life; None where nothing is paid.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    if not isinstance(payments, TicketPayments):
+        return None
+    kept = Keeper(
+        payments.ledger,
+        payments.intake.nonces,
+        money.clock,
+        store,
+        lasts,
+        lambda reason: log.error("balances not written", reason=reason),
+        now,
+    )
+    await kept.restore()
+    payments.intake.taken = kept.taken
+    return kept
+
+
 def rates(settings: Settings, wei: Convert) -> Rates:
     """Read the configured prices; ``wei`` converts those in a currency."""
     payments = settings.payments
@@ -240,6 +273,21 @@ def telemetry(settings: Settings, orchestrator_id: str) -> Telemetry:
         version=PROTOCOL_VERSION,
         per_stream=settings.node.metrics_per_stream,
     )
+
+
+def watch(host: PluginHost, log: FilteringBoundLogger) -> Watchdog:
+    """Watch the running loop, and tell which plugin holds it up."""
+
+    def blocked(plugin: str, where: str, seconds: float) -> None:
+        host.blame(plugin, "loop", f"it blocked the node, last in {where}")
+        log.warning("event loop was blocked", plugin=plugin, where=where, seconds=round(seconds, 1))
+
+    def hung(plugin: str, where: str, seconds: float) -> None:
+        log.error("event loop is blocked", plugin=plugin, where=where, seconds=round(seconds, 1))
+
+    watchdog = Watchdog(host.blocked, blocked, hung)
+    watchdog.start(asyncio.get_running_loop())
+    return watchdog
 
 
 def log(settings: Settings) -> FilteringBoundLogger:

@@ -10,6 +10,7 @@
  │    ├── ``TicketError``    ... by a ticket check
  │    └── ``InsufficientBalance``
  ├── ``SenderError``         a sender's funds do not allow tickets, or cannot be read
+ │    └── ``ReserveTooLow``  ... the first of the two
  ├── ``StoreError``          something could not be stored
  ├── ``AccountError``        a key or its password is not there, or not right
  ├── ``ActionBlocked``       an operator's action cannot be done now; lists every reason
@@ -106,6 +107,10 @@ class SenderError(PodiumError):
     """A sender's funds do not allow tickets, or could not be read."""
 
     code = "sender"
+
+
+class ReserveTooLow(SenderError):
+    """A sender's reserve is too low for tickets that are worth redeeming."""
 
 
 class StoreError(PodiumError):

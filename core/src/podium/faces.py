@@ -12,10 +12,11 @@ from podium.stores.remote import Guard, RemoteStorage
 from podium.stores.spool import SpoolBudget
 from podium.web.ai import AiFace
 from podium.web.bodies import Bodies
+from podium.web.byoc import ByocFace, Replays
 from podium.web.grpc import GrpcApp
 from podium.web.results import ResultsFace
 from podium.web.routes import PublicApp, public_app
-from podium.web.segment import TRANSCODE, SegmentFaces
+from podium.web.segment import SegmentFaces
 from podium.web.segment import Settings as SegmentSettings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from podium.pluginhost import PluginHost
     from podium.stores.objects import ObjectStore
     from podium.web.orchestrator import OrchestratorService
+    from podium.workers.pool import WorkerPool
 
 HASH_THREADS = 2
 
@@ -48,6 +50,7 @@ class Faces:
     allowed_networks: tuple[str, ...]
     service: OrchestratorService
     host: PluginHost
+    pool: WorkerPool
     objects: ObjectStore
     orchestrator_id: str
     stack: AsyncExitStack
@@ -70,7 +73,20 @@ class Faces:
             payment=segment.payment,
             results=ResultsFace(self.objects),
             ai=AiFace(self.service, lambda: self.host.pipelines, bodies, self.emit, time.monotonic),
-            mounts=self.host.mounts,
+            byoc=self._byoc(bodies),
+            mounts=lambda: self.host.mounts,
+        )
+
+    def _byoc(self, bodies: Bodies) -> ByocFace:
+        window_s = self.settings.limits.byoc_replay_window_s
+        return ByocFace(
+            service=self.service,
+            pipelines=lambda: self.host.pipelines,
+            pool=self.pool,
+            bodies=bodies,
+            on_event=self.emit,
+            monotonic=time.monotonic,
+            replays=Replays(window_s, time.monotonic) if window_s else None,
         )
 
     def _segment(self, bodies: Bodies) -> SegmentFaces:
@@ -82,7 +98,7 @@ class Faces:
                 limit_bytes=self.settings.limits.max_body_bytes,
                 orchestrator_id=self.orchestrator_id,
             ),
-            pipeline=self.host.pipelines.get(TRANSCODE),
+            pipelines=lambda: self.host.pipelines,
             objects=self.objects,
             remote=remote,
             bodies=bodies,

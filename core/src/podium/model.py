@@ -22,6 +22,9 @@ MAX_SEGMENT_MS = 300_000
 DEFAULT_SEGMENT_MS = 2000
 TOKEN_TTL_S = 1800
 SESSION_IDLE_S = 70.0
+BYOC = 37
+"""Network number of bring-your-own-container work, whose capabilities have names."""
+
 PROTOCOL_VERSION = "0.9.1"
 """The go-livepeer version whose interfaces we speak: gateways compare it (wire-video 8.5)."""
 
@@ -66,6 +69,34 @@ class Capabilities:
     version: str = ""
     min_version: str = ""
     models: Mapping[int, Mapping[str, ModelConstraint]] = field(factory=dict)
+
+
+@frozen
+class KeptAccount:
+    """A sender's standing for one key, as it is kept over a restart.
+
+    Attributes:
+        sender: 20 bytes.
+        key: What it is for.
+        balance: Exact wei.
+        fixed_price: Wei per unit, if it is fixed.
+        updated_at: Unix seconds of its last move.
+    """
+
+    sender: bytes
+    key: str
+    balance: Fraction
+    fixed_price: Fraction | None
+    updated_at: float
+
+
+@frozen
+class KeptNonces:
+    """The tickets that were taken under one set of parameters, by their nonces."""
+
+    recipient_rand: int = field(repr=False)
+    expiration_block: int
+    nonces: tuple[int, ...]
 
 
 @frozen

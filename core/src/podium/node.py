@@ -14,6 +14,7 @@ from podium.crypto import checksum_address
 from podium.pricing.explain import explain
 from podium.web.asgi import send_text
 from podium.web.prices import PRICE_PATH, PriceFace
+from podium.web.reload import PLUGINS_PATH, RELOAD_PATH, PluginsFace, ReloadFace
 from podium.web.standing import STANDING_PATH, StandingFace
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from podium.pluginhost import PluginHost
     from podium.pricing import PriceBook
     from podium.pricing.explain import Explanation
+    from podium.reload import Reloader
     from podium.sessions.registry import Sessions
     from podium.stores.objects import ObjectStore
     from podium.telemetry.metrics import Telemetry
@@ -51,7 +53,6 @@ class Node:
         onchain: The chain's part; None off chain.
     """
 
-    settings: Settings
     service_uri: str
     emit: Callable[[Event], None]
     host: PluginHost
@@ -65,7 +66,13 @@ class Node:
     public: PodiumServer
     admin: PodiumServer
     served: asyncio.Task[None]
+    reloader: Reloader
     onchain: OnChainNode | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What holds now: its plugins may change while the node runs."""
+        return self.reloader.settings
 
     @property
     def ready(self) -> tuple[bool, str]:
@@ -90,6 +97,18 @@ class Node:
             "gateways": sorted(checksum_address(sender) for sender in self.sessions.senders),
         }
 
+    def plugins(self) -> dict[str, Any]:
+        """Return how each plugin is, as JSON can hold it."""
+        path = self.settings.path
+        return {
+            "config": "" if path is None else str(path.absolute()),
+            "plugins": [status.as_json() for status in self.host.statuses()],
+        }
+
+    async def reload(self, dry_run: bool = False) -> dict[str, Any]:
+        """Bring the plugins to what the configuration says; return what came of it, as JSON."""
+        return (await self.reloader.reload(dry_run=dry_run)).as_json()
+
     async def explain_price(self, request: PriceRequest) -> Explanation:
         """Return what a sender would be quoted now, and who decided that."""
         asked = frozenset({request.capability})
@@ -107,11 +126,13 @@ class Node:
 
     @property
     def admin_mounts(self) -> tuple[Mount, ...]:
-        """The routes of plugins, and the node's own for ``podium status`` and ``podium price``."""
+        """The node's own routes for commands that ask it, then those of plugins."""
         return (
-            *self.host.mounts,
             Mount(STANDING_PATH, StandingFace(self.standing), "admin"),
+            Mount(PLUGINS_PATH, PluginsFace(self.plugins), "admin"),
+            Mount(RELOAD_PATH, ReloadFace(self.reload), "admin"),
             Mount(PRICE_PATH, PriceFace(self.explain_price, self.host.unit_of), "admin"),
+            *self.host.mounts,
         )
 
     async def drain(self, reason: str) -> None:

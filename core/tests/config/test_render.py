@@ -46,6 +46,10 @@ def test_every_setting_is_in_the_default_file_with_its_default_and_help():
     assert document["plugins"]["t"] == {
         "enabled": False,
         "required": True,
+        "max_jobs": 1,
+        "max_queue": 1,
+        "job_timeout_s": 1,
+        "max_output_mb": 4096,
         "slots": 2,
         "token": {"env": "NAME"},
     }

@@ -3,6 +3,9 @@
 import asyncio
 
 import pytest
+from podium.bench.process import program
+from podium.bench.proxy import UNITS, ProxyPlugin
+from podium.bench.runner import HOST, MODEL
 from podium.errors import ConfigInvalid, StartupError
 from podium.payments.ports import SenderFunds
 from podium.testing.gateway import BlockClock, NoOrchestrator
@@ -96,3 +99,20 @@ def test_a_node_that_cannot_start_says_why(podium_app):
     first = podium_app()
     with pytest.raises(StartupError):
         podium_app({"node": {"listen": f"127.0.0.1:{first.node.public.port}"}})
+
+
+async def test_an_ai_gateway_pays_a_real_node(podium_app, ai_gateway, paid, hook_recorder):
+    fields = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": UNITS}
+    heard = []
+    with program("podium.bench.runner") as runner:
+        plugin = ProxyPlugin(f"http://{HOST}:{runner.port}")
+        app = podium_app(paid, {"proxy": plugin, "recorder": hook_recorder})
+        async with ai_gateway(app.uri) as gateway:
+            result = await gateway.run("llm", MODEL, fields)
+            streamed = await gateway.run("llm", MODEL, fields, stream=True, on_event=heard.append)
+    assert result.json["choices"][0]["message"]["content"] == "hi"
+    assert streamed.json == heard
+    assert result.fee_wei == streamed.fee_wei == 1200 * UNITS
+    jobs = hook_recorder.of(JobFinished)
+    assert [(job.fee_wei, job.account) for job in jobs] == [(1200 * UNITS, f"33_{MODEL}")] * 2
+    assert {payment.session_id for payment in hook_recorder.of(PaymentReceived)} == {f"33_{MODEL}"}

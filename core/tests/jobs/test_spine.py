@@ -73,6 +73,8 @@ async def world(fakes):
     world = World(fakes, [fakes.worker("one"), fakes.worker("two")])
     await world.pool.start(world.workers)
     yield world
+    for _ in range(3):  # the loop closes the generators that a failing pipeline left open
+        await asyncio.sleep(0)
     world.at_rest()
     await world.pool.close()
 

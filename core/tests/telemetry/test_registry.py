@@ -79,7 +79,28 @@ def test_misuse_is_refused():
         metrics.counter("x y", "X.")
     with pytest.raises(ConfigError):
         metrics.counter("x", "X.", ["1"])
-    assert metrics.counter("x", "X.") == metrics.counter("x", "X.")
+    for _ in range(2):
+        metrics.counter("x", "X.")()
+    assert b"podium_p_x 2\n" in registry.render()
+
+
+def test_a_plugin_cannot_spoil_the_page():
+    registry = Registry()
+    metrics = PluginMetrics(registry, "p")
+    metrics.gauge("g", "G." * 5000, ["who"])(1.5, who=7)
+    metrics.counter("c", "C.", ["who"])(who="x" * 10_000)
+    with pytest.raises(ValueError, match="could not convert"):
+        metrics.gauge("h", "H.")("much")
+    page = registry.render()
+    assert b'podium_p_g{who="7"} 1.5\n' in page
+    assert max(map(len, page.splitlines())) < 1000
+    for peer in range(300):
+        metrics.gauge("g", "G." * 5000, ["who"])(peer, who=f"peer {peer}")
+    assert len(registry.render()) < 100_000
+    for family in range(200 - 3):
+        metrics.counter(f"c{family}", "C.")
+    with pytest.raises(ConfigError, match="one metric too many"):
+        metrics.counter("last", "C.")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,12 @@ def get():
     state = {"ready": (True, "")}
 
     async def request(path, method="GET", render=lambda: b"page\n"):
-        mounts = [Mount("/extra", mounted, surface="admin"), Mount("/public", mounted)]
-        app = make_admin_app(render, lambda: state["ready"], mounts)
+        mounts = [
+            Mount("/metrics", mounted, surface="admin"),
+            Mount("/extra", mounted, surface="admin"),
+            Mount("/public", mounted),
+        ]
+        app = make_admin_app(render, lambda: state["ready"], lambda: mounts)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path)

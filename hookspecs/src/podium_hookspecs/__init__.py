@@ -44,6 +44,7 @@ from podium_hookspecs.job import Body, Chunk, Job, Meter, Output, Result
 from podium_hookspecs.money import Price, PriceRequest, Units
 from podium_hookspecs.pipeline import CAPABILITY_NUMBERS, Offer, Pipeline, Requirements
 from podium_hookspecs.routes import AsgiApp, Mount
+from podium_hookspecs.seconds import by_the_second
 from podium_hookspecs.secret import Secret
 from podium_hookspecs.specs import hookimpl, hookspec
 from podium_hookspecs.video import (
@@ -130,6 +131,7 @@ __all__ = [
     "WorkerChanged",
     "WorkerLost",
     "WorkerState",
+    "by_the_second",
     "hookimpl",
     "hookspec",
 ]

@@ -77,7 +77,11 @@ class PluginContext(Protocol):
         """Run a blocking function in the plugin's own bounded thread pool."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Run a background task until shutdown; its failure is logged and degrades the plugin."""
+        """Run a background task until shutdown; its failure is logged and degrades the plugin.
+
+        Raises:
+            PluginError: 1000 of them run already.
+        """
 
     async def add_worker(self, worker: Worker) -> None:
         """Give the node one more worker while it runs; it is recovered and started.

@@ -134,6 +134,10 @@ class JobFinished(Event):
         queued_s: From the body's end to the start of the run.
         run_s: The run.
         attributes: Facts from the pipeline's result (``profiles``, ``frames``, ...).
+        account: Key of the balance it was taken from: as ``PaymentReceived.session_id`` has it.
+
+    .. versionchanged:: 1.2
+       ``account``.
     """
 
     job_id: str
@@ -152,6 +156,7 @@ class JobFinished(Event):
     run_s: float = 0.0
     media_duration_s: float | None = None
     attributes: Mapping[str, str] = field(factory=dict)
+    account: str = ""
 
 
 @frozen
@@ -166,7 +171,7 @@ class WorkerChanged(Event):
 
 @frozen
 class PluginChanged(Event):
-    """A plugin's state changed: ``"ok"``, ``"degraded"`` or ``"failed"``."""
+    """A plugin's state changed: ``"ok"``, ``"degraded"``, ``"failed"`` or ``"not-enabled"``."""
 
     plugin: str
     state: str

@@ -50,7 +50,11 @@ class HttpPipeline(Pipeline):
 
     With a ``capability`` of 27 to 36 it is served at ``POST /<name>``, with the network's
     credentials for AI jobs. With 37 (BYOC) it is served under the names that its offers carry,
-    at ``POST /process/request/...``.
+    at ``POST /process/request/...``: its unit is ``"second"``, ``estimate`` says how many seconds
+    must be covered, a request needs ``Requirements({37}, model=request.name)``, its workers have
+    the name among their models, and :func:`by_the_second` meters. There the host sends 200 for
+    every status below 400, adds the sender's balance, and ends each stream of events with
+    ``data: [DONE]``, so that a pipeline need not.
 
     What it yields becomes the answer. The first chunk's ``content_type`` is the answer's; its
     ``attributes`` may hold ``status`` (200 unless given) and ``x-metadata``. Chunks of ``kind``

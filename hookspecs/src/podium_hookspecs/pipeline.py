@@ -134,14 +134,15 @@ class Pipeline(ABC):
         """Do the job on a leased worker.
 
         Meter the units of each chunk before yielding it; yield one ``Result`` last.
-        Closing the iterator cancels the job.
+        Closing the iterator cancels the job; the host waits 5 s for that. It runs in a task of its
+        own, and the result is passed on when it has ended.
 
         Raises:
             PluginError: see ``Worker.run``; units metered so far stay billed.
         """
 
     async def start(self) -> None:  # noqa: B027  an optional step, not a forgotten abstract one
-        """Called once, before the first job."""
+        """Called once, before the first job; the host waits 60 s."""
 
     async def close(self) -> None:  # noqa: B027
-        """Called once, after the last job."""
+        """Called once, after the last job; the host waits 10 s."""

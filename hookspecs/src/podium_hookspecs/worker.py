@@ -82,8 +82,9 @@ def _offers(values: Iterable[Offer]) -> tuple[Offer, ...]:
 class Resources:
     """What a worker has.
 
-    It never changes during the worker's life: a worker whose resources change closes, and a new
-    one takes its place.
+    It never changes during the worker's life, but for ``slots``: a worker whose resources change
+    otherwise closes, and a new one takes its place. A worker whose slots have changed reports its
+    health anew; jobs that run keep theirs.
 
     Attributes:
         pipelines: Names of the pipelines whose jobs it runs.
@@ -96,7 +97,7 @@ class Resources:
             then needs an offer of its capability and model. Empty: any pair of the above.
 
     .. versionchanged:: 1.2
-       ``offers``.
+       ``offers``; ``slots`` may change.
     """
 
     pipelines: frozenset[str] = field(converter=_texts)
@@ -138,7 +139,7 @@ class Worker(ABC):
     @property
     @abstractmethod
     def resources(self) -> Resources:
-        """What it has; the same value at every call."""
+        """What it has; the same at every call, but for the number of slots."""
 
     @abstractmethod
     async def start(self) -> None:
@@ -174,12 +175,16 @@ class Worker(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Stop everything and free all resources; safe to call twice."""
+        """Stop everything and free all resources; safe to call twice.
+
+        The host waits 20 s for it.
+        """
 
     async def recover(self) -> Sequence[str]:
         """Find what an earlier life of this node left behind (containers, remote jobs).
 
-        Called once before ``start``. Clean up, or adopt.
+        Called once before ``start``. Clean up, or adopt. It is not called for a worker that takes
+        the place of one which still runs, when a plugin is given other options while the node runs.
 
         Returns:
             The ids of jobs that still run and were adopted.

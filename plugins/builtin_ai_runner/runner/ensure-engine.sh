@@ -46,12 +46,25 @@ wait_for_engine() { # PID, or nothing where an init system looks after it
   fail "dockerd did not answer in $wait_s s"
 }
 
+# Files that outlived their processes: where such a number belongs to another process by now, the
+# engine takes that for its own and does not start.
+forget_the_dead() {
+  local file pid name
+  for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    [[ -f $file ]] || continue
+    pid=$(<"$file") name=""
+    [[ ! -r /proc/$pid/comm ]] || name=$(<"/proc/$pid/comm")
+    case $name in dockerd | containerd) ;; *) rm -f "$file" ;; esac
+  done
+}
+
 start_engine() {
   if [[ -d /run/systemd/system ]]; then
     say "starting docker.service"
     systemctl start docker
     wait_for_engine
   else
+    forget_the_dead
     setsid dockerd >>"$log" 2>&1 </dev/null &
     say "started dockerd, pid $!, log $log"
     wait_for_engine $!

@@ -51,6 +51,13 @@ TARGETS = {
     "segments.ratio_bare": Target(0.60),
     "sessions.ratio_bare": Target(0.50),
     "sessions.p50_ms": Target(2, at_most=True),
+    "ai.ratio_direct": Target(0.50),
+    "ai.p50_added_ms": Target(5, at_most=True),
+    "ai.sse_first_byte_added_ms": Target(5, at_most=True),
+    "byoc.ratio_direct": Target(0.50),
+    "byoc.p50_added_ms": Target(3, at_most=True),
+    "byoc.sse_ratio_direct": Target(0.80),
+    "byoc.idle_streams_rss_bytes": Target(150e6, at_most=True),
     "redemption.block_limit_ratio": Target(1.0),
     "tickets_onchain.ratio_offchain": Target(0.95),
     "tickets_onchain.rpc_calls": Target(0, at_most=True),
@@ -95,6 +102,19 @@ BENCHES = {
         "podium.bench.sessions:run_sessions_bench",
         "GetOrchestrator, signed, with ticket parameters and a price, over a bare gRPC echo behind "
         "the same listener; its latency.",
+        progress=True,
+    ),
+    "ai": Bench(
+        "podium.bench.ai:run_ai_bench",
+        "AI jobs through the node, with a ticket each, over the same jobs straight to a runner that"
+        " answers at once; latency added, also to a stream's first event; memory that a result of"
+        " 50 MB takes.",
+        progress=True,
+    ),
+    "byoc": Bench(
+        "podium.bench.byoc:run_byoc_bench",
+        "Requests through the node to a container that answers at once, over the same requests"
+        " straight to it; latency added; events of streams; memory of 1,000 idle streams.",
         progress=True,
     ),
     "redemption": Bench(
@@ -258,6 +278,6 @@ def _add(name: str, names: Sequence[str], text: str) -> None:
         _run(names, json_path, check)
 
 
-for _name in ("tickets", "segments", "sessions"):
+for _name in ("tickets", "segments", "sessions", "ai", "byoc"):
     _add(_name, [_name], BENCHES[_name].help)
 _add("all", list(BENCHES), "All of them, one after the other: some minutes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 STOP_TIMEOUT_S = 10.0
+_USER_TICKS, _SYSTEM_TICKS = 11, 12
+"""Places in ``/proc/PID/stat`` after the name."""
 
 
 class BenchError(PodiumError):
@@ -45,17 +48,44 @@ class Server:
         )
         return int(asked.stdout) * KIB
 
+    @property
+    def cpu_s(self) -> float | None:
+        """Processor time used up to now, by all its threads; None where nobody says."""
+        status = Path(f"/proc/{self.pid}/stat")
+        if not status.exists():
+            return None
+        fields = status.read_text().rpartition(")")[2].split()
+        ticks = int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
-def server(kind: str, *, max_sessions: int = 100) -> Iterator[Server]:
+def server(kind: str, *, max_sessions: int = 100, runner: str = "") -> Iterator[Server]:
     """Run a server of one of ``server.KINDS`` in a process of its own.
+
+    Args:
+        kind: Which.
+        max_sessions: Of a node.
+        runner: Base URL of the runner behind a node for AI jobs.
 
     Raises:
         BenchError: it did not start.
     """
-    command = [sys.executable, "-m", "podium.bench.server", kind]
+    options = ["--max-sessions", str(max_sessions), "--runner", runner]
+    with program("podium.bench.server", kind, *options) as running:
+        yield running
+
+
+@contextmanager
+def program(module: str, *arguments: str) -> Iterator[Server]:
+    """Run a program of ours that says where it serves, and ends with its standard input.
+
+    Raises:
+        BenchError: it did not start.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(
-        [*command, "--max-sessions", str(max_sessions)],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # its log costs what a log costs, and is read by nobody

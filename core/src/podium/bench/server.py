@@ -3,7 +3,8 @@
 ``discard`` and ``echo`` are bare apps on the node's listener: the least that anything on this port
 can cost. ``hash`` reads a body and takes its Keccak-256, which the protocol asks of every
 orchestrator: the least that a segment can cost. ``node`` is the whole node, with a plugin that does
-no work and real tickets.
+no work and real tickets. ``proxy`` is one whose plugin passes AI jobs to a runner and does no more,
+``ai`` is one with the AI plugin.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from podium.app import running
 from podium.assembly import Overrides
 from podium.bench import null
+from podium.bench.container import CAPABILITY
+from podium.bench.proxy import ProxyPlugin
+from podium.bench.runner import MODEL
 from podium.config.load import parse_settings
 from podium.faces import HASH_THREADS
 from podium.listener import make_server, self_signed
@@ -34,7 +38,7 @@ from podium.web.asgi import read_body
 from podium.web.grpc import GrpcApp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from concurrent.futures import Executor
 
     from podium_hookspecs import AsgiApp
@@ -42,12 +46,17 @@ if TYPE_CHECKING:
     from podium.web.asgi import Receive, Scope, Send
     from podium.web.grpc import Context
 
-KINDS = ("discard", "hash", "echo", "node")
+KINDS = ("discard", "hash", "echo", "node", "proxy", "ai", "byoc")
 NODE_KEY = "6e" * 32
 """A throwaway private key: the node signs results with it and is paid to its address."""
 
 METHOD = "/net.Orchestrator/GetOrchestrator"
 HOST = "127.0.0.1"
+AI_CAPACITY = 64
+"""Jobs at a time of each model."""
+
+BYOC_CAPACITY = 2000
+"""Requests at a time, idle streams among them."""
 
 
 async def discard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +90,19 @@ async def echo(request: bytes, _context: Context) -> bytes:
 
 
 @asynccontextmanager
-async def serving(kind: str, folder: Path, max_sessions: int) -> AsyncIterator[int]:
+async def serving(kind: str, folder: Path, max_sessions: int, runner: str) -> AsyncIterator[int]:
     """Run a server of a kind; yield its port."""
-    opened = _node(folder, max_sessions) if kind == "node" else _bare(kind, folder)
+    if kind == "node":
+        opened = _node(folder, max_sessions, {"null": {"enabled": True}}, {"null": null})
+    elif kind == "proxy":
+        plugins = {"proxy": ProxyPlugin(runner)}
+        opened = _node(folder, max_sessions, {"proxy": {"enabled": True}}, plugins)
+    elif kind == "ai":
+        opened = _node(folder, max_sessions, {"ai": ai_options(runner)}, {})
+    elif kind == "byoc":
+        opened = _node(folder, max_sessions, {"byoc": byoc_options(runner)}, {})
+    else:
+        opened = _bare(kind, folder)
     async with opened as port:
         yield port
 
@@ -108,7 +127,9 @@ async def _bare(kind: str, folder: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _node(folder: Path, max_sessions: int) -> AsyncIterator[int]:
+async def _node(
+    folder: Path, max_sessions: int, sections: dict[str, Any], plugins: Mapping[str, object]
+) -> AsyncIterator[int]:
     document = {
         "node": {
             "data_dir": str(folder),
@@ -120,13 +141,26 @@ async def _node(folder: Path, max_sessions: int) -> AsyncIterator[int]:
         },
         "account": {"private_key": NODE_KEY},
         "payments": {"price_per_unit": "1.2", "pixels_per_unit": 1},
-        "plugins": {"null": {"enabled": True}},
+        "plugins": sections,
     }
-    async with running(parse_settings(document), Overrides(plugins={"null": null})) as node:
+    async with running(parse_settings(document), Overrides(plugins=plugins)) as node:
         yield node.public.port
 
 
-async def serve(kind: str, max_sessions: int) -> None:
+def ai_options(runner: str) -> dict[str, Any]:
+    """Return the AI plugin's section for models behind a runner's URL."""
+    common = {"model": MODEL, "url": runner, "warm": True, "capacity": AI_CAPACITY}
+    models = [{"pipeline": pipeline, **common} for pipeline in ("llm", "text-to-speech")]
+    return {"enabled": True, "models": models}
+
+
+def byoc_options(url: str) -> dict[str, Any]:
+    """Return the BYOC plugin's section for a container."""
+    executor = {"name": CAPABILITY, "url": url, "capacity": BYOC_CAPACITY, "price": 1000}
+    return {"enabled": True, "executors": [executor]}
+
+
+async def serve(kind: str, max_sessions: int, runner: str) -> None:
     """Serve until standard input ends or a signal comes; say on standard output where."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -134,7 +168,7 @@ async def serve(kind: str, max_sessions: int) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(sys.stdin, stop.set)  # the parent writes nothing: this is its end
     with tempfile.TemporaryDirectory(prefix="podium-bench-") as folder:
-        async with serving(kind, Path(folder), max_sessions) as port:
+        async with serving(kind, Path(folder), max_sessions, runner) as port:
             click.echo(json.dumps({"port": port, "pid": os.getpid()}))
             await stop.wait()
 
@@ -142,10 +176,11 @@ async def serve(kind: str, max_sessions: int) -> None:
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option("--max-sessions", default=100, help="Sessions of the node.")
-def main(kind: str, max_sessions: int) -> None:
+@click.option("--runner", default="", help="Base URL of the runner behind the node.")
+def main(kind: str, max_sessions: int, runner: str) -> None:
     """Serve one KIND on a free loopback port."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(kind, max_sessions))
+    with asyncio.Runner(loop_factory=loop_factory()) as loop:
+        loop.run(serve(kind, max_sessions, runner))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,11 @@ ENTRIES = {
     "init": Entry("podium.cli.config:init", "Write a commented configuration file."),
     "config": Entry("podium.cli.config:config", "Check or show the configuration."),
     "account": Entry("podium.cli.account:account", "Make and look at accounts."),
-    "plugins": Entry("podium.cli.plugins:plugins", "List or check the installed plugins."),
+    "plugins": Entry(
+        "podium.cli.plugins:plugins", "List, check or describe plugins, or begin one."
+    ),
     "price": Entry("podium.cli.price:price", "Show what a gateway is quoted, and why."),
+    "reload": Entry("podium.cli.reload:reload", "Change the plugins of the running node."),
     "tickets": Entry("podium.cli.tickets:tickets", "Look at the winning tickets."),
     "status": Entry("podium.cli.status:status", "Show how the node and the orchestrator do."),
     "doctor": Entry("podium.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
@@ -26,7 +29,7 @@ ENTRIES = {
     "round": Entry("podium.cli.round:round_group", "Look at the round, and initialize it."),
     "gateway": Entry(
         "podium.testing.gateway.cli:gateway",
-        "Send a video through orchestrators, as a Gateway would.",
+        "Send a video or an AI job through orchestrators, as a Gateway would.",
         "gateway",
     ),
     "demo": Entry(
@@ -37,6 +40,16 @@ ENTRIES = {
     "demo-chain": Entry(
         "podium.demo.chain:demo_chain",
         "The demo, paid for on a local chain with the real contracts.",
+        "gateway",
+    ),
+    "demo-ai": Entry(
+        "podium.demo.ai:demo_ai",
+        "Send paid AI jobs through a node and a Gateway.",
+        "gateway",
+    ),
+    "demo-byoc": Entry(
+        "podium.demo.byoc:demo_byoc",
+        "Send paid requests to containers behind a node.",
         "gateway",
     ),
     "devnet": Entry(

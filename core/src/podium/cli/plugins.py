@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterable
+from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 from podium_hookspecs import Worker
 
 from podium.cli.lazy import Failed
+from podium.cli.new import new
 from podium.cli.options import config_option, console
+from podium.cli.reload import running_plugins
 from podium.config.load import find_config, load_settings
+from podium.config.render import PluginSection, render_plugin
 from podium.config.settings import Settings
 from podium.errors import ConfigInvalid
 from podium.pluginhost import NodeFacts, PluginHost, PluginState, PluginStatus, Services
-from podium.pluginhost.call import PluginFailure, attempt_async
+from podium.pluginhost.call import Hooks, PluginFailure, attempt_async
 from podium.pluginhost.discover import Discovered, discover
-from podium.pluginhost.load import check_sections
+from podium.pluginhost.load import check_sections, config_class, import_plugin
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,15 +35,26 @@ CLOSE_TIMEOUT_S = 10.0
 
 @click.group()
 def plugins() -> None:
-    """List or check the installed plugins."""
+    """List, check or describe the installed plugins, or begin a new one."""
+
+
+plugins.add_command(new)
 
 
 @plugins.command(name="list")
 @config_option
 def list_command(config_path: Path | None) -> None:
-    """List the installed plugins; only those that are enabled get imported."""
+    """List the installed plugins, and how they are on the node that runs with this file.
+
+    Where none runs, the enabled ones are imported here, and their sections checked.
+    """
     settings = _settings(config_path)
     found = discover()
+    running = running_plugins(settings.node, settings.path)
+    if running is not None:
+        _print(_table(_told(one, found) for one in running))
+        click.echo("as the running node has them")
+        return
     sections = check_sections(settings.plugins, found, base_dir=settings.base_dir)
     statuses = [
         _status(name, settings, found, sections.failures)
@@ -51,10 +66,41 @@ def list_command(config_path: Path | None) -> None:
 @plugins.command()
 @config_option
 def check(config_path: Path | None) -> None:
-    """Load the enabled plugins, start their workers, and say what each one brings."""
+    """Load the enabled plugins, start their workers, and say what each one brings.
+
+    That is done here, beside the node that may run with this file; how its plugins are is shown
+    too.
+    """
     settings = load_settings(find_config(config_path))
-    if not asyncio.run(_check(settings)):
+    well = asyncio.run(_check(settings))
+    for one in running_plugins(settings.node, settings.path) or []:
+        if one["state"] != PluginState.NOT_ENABLED.value:
+            reason = f": {one['reason']}" if one["reason"] else ""
+            click.echo(f"running node: {one['name']} is {one['state']}{reason}")
+    if not well:
         raise Failed("not every enabled plugin is well")
+
+
+@plugins.command()
+@click.argument("name")
+def docs(name: str) -> None:
+    """Print a plugin's options as a commented section, made from its config class.
+
+    The plugin is imported for it, enabled or not.
+    """
+    found, hooks = discover(), Hooks()
+    hooks.register(name, import_plugin(name, found.get(name), sorted(found)))
+    cls = config_class(name, hooks)
+    if cls is not None and cls.__doc__:
+        what = cleandoc(cls.__doc__).partition("``: ")[2] or cleandoc(cls.__doc__)
+        click.echo("\n".join(f"# {line}".rstrip() for line in what.splitlines()))
+    click.echo(render_plugin(name, PluginSection(True, cls)))
+
+
+def _told(one: dict[str, Any], found: dict[str, Discovered]) -> PluginStatus:
+    """Read what a node says of one plugin."""
+    name, state = one["name"], PluginState(one["state"])
+    return PluginStatus(name, state, one["reason"], one["required"], found.get(name))
 
 
 def _settings(config_path: Path | None) -> Settings:

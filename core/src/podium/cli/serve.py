@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from podium.node import Node
 
 
+LEAVE_S = 10.0
+"""What is left of a stopped node may take this long to end: a plugin's thread may never do so."""
+
+
 @click.command()
 @config_option
 def serve(config_path: Path | None) -> None:
@@ -33,6 +37,7 @@ def serve(config_path: Path | None) -> None:
         runner.run(
             serving.serve(settings, overrides, started=lambda node: click.echo(banner(node)))
         )
+        serving.leave_within(LEAVE_S)
 
 
 def _ask(prompt: str) -> str:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from podium.config.settings import CONFIG_VERSION, PluginSettings, Settings
+from podium.config.settings import (
+    CONFIG_VERSION,
+    HOST_KEYS,
+    NodeSettings,
+    PluginSettings,
+    Settings,
+)
 from podium.config.structure import Invalid, Problem, Source, structure, unknown_key
 from podium.errors import ConfigInvalid
 
@@ -112,6 +118,19 @@ def parse_settings(
     return settings
 
 
+def node_section(path: Path, environ: Mapping[str, str] = os.environ) -> NodeSettings:
+    """Read ``[node]`` alone, whatever is wrong with the rest of a file: where its node answers.
+
+    Raises:
+        ConfigInvalid: that section cannot be read either.
+    """
+    source = Source(path.parent.absolute(), environ)
+    try:
+        return structure(NodeSettings, read_document(path).get("node", {}), source)
+    except Invalid as error:
+        raise ConfigInvalid([f"{where}: {text}" for where, text in error.under("node")]) from error
+
+
 def _prices_without_account(settings: Settings) -> list[str]:
     """Prices that nobody would ever be charged: without an account all work is free."""
     if any(name.startswith("account.") for name in settings.given):
@@ -162,7 +181,7 @@ def _parse_plugin(name: str, section: object, source: Source) -> PluginSettings:
         raise Invalid(("", "a plugin's name has lower-case letters, digits, - and _ only"))
     if not isinstance(section, dict):
         raise Invalid(("", f"must be a table: [plugins.{name}]"))
-    host_keys = {key: section[key] for key in ("enabled", "required") if key in section}
+    host_keys = {key: section[key] for key in HOST_KEYS if key in section}
     options = {key: value for key, value in section.items() if key not in host_keys}
     return attrs.evolve(structure(PluginSettings, host_keys, source), options=options)
 

@@ -16,7 +16,7 @@ from attrs import Attribute, frozen
 from podium_hookspecs import Secret
 
 from podium.config.load import SECTIONS
-from podium.config.settings import PluginSettings, Settings
+from podium.config.settings import HOST_KEYS, PluginSettings, Settings
 
 WIDTH = 96
 HEAD = """\
@@ -55,17 +55,24 @@ def render_default(
         kind = attrs.fields_dict(attrs.resolve_types(Settings))[name].type
         lines += _default_section(name, kind, values)
     for name, section in plugins.items():
-        lines += [f"[plugins.{name}]", f"enabled = {toml(section.enabled)}"]
-        lines += _default_rows(f"plugins.{name}", _host_fields(), values)
-        if section.config_class is not None:
-            fields = attrs.fields(attrs.resolve_types(section.config_class))
-            lines += _default_rows(f"plugins.{name}", fields, values)
-        lines.append("")
+        lines += [render_plugin(name, section, values), ""]
+    return "\n".join(lines)
+
+
+def render_plugin(name: str, section: PluginSection, given: Mapping[str, str] | None = None) -> str:
+    """Return one plugin's commented section; arguments as for :func:`render_default`."""
+    values = given or {}
+    lines = [f"[plugins.{name}]", f"enabled = {toml(section.enabled)}"]
+    lines += _default_rows(f"plugins.{name}", _host_fields(), values)
+    if section.config_class is not None:
+        fields = attrs.fields(attrs.resolve_types(section.config_class))
+        lines += _default_rows(f"plugins.{name}", fields, values)
     return "\n".join(lines)
 
 
 def _host_fields() -> list[Attribute[Any]]:
-    return [f for f in attrs.fields(attrs.resolve_types(PluginSettings)) if f.name == "required"]
+    hidden = {"enabled", "options"}
+    return [f for f in attrs.fields(attrs.resolve_types(PluginSettings)) if f.name not in hidden]
 
 
 def _default_section(name: str, kind: Any, given: Mapping[str, str]) -> list[str]:
@@ -125,7 +132,7 @@ def _example(field: Attribute[Any]) -> str:
     if Secret in kinds:
         return '{env = "NAME"}'
     if int in kinds or Fraction in kinds or float in kinds:
-        return "0"
+        return "1"
     return '"PATH"' if Path in kinds else '"..."'
 
 
@@ -181,7 +188,7 @@ def show(settings: Settings, plugin_configs: Mapping[str, Any] | None = None) ->
     for name in SECTIONS:
         lines += _shown(name, getattr(settings, name), settings.given)
     for name, section in settings.plugins.items():
-        host = {"enabled": section.enabled, "required": section.required}
+        host = {key: getattr(section, key) for key in HOST_KEYS}
         options: dict[str, Any] = dict.fromkeys(section.options, Secret("-"))
         config = (plugin_configs or {}).get(name)
         if config is not None:

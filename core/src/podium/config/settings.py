@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, field, fields, frozen, validators
 
 from podium.config.account import AccountSettings
 from podium.config.address import (
@@ -307,6 +307,14 @@ class LimitsSettings:
         validator=validators.ge(1),
         metadata=doc("Seconds without a request after which a connection is closed."),
     )
+    byoc_replay_window_s: float = field(
+        default=0.0,
+        validator=validators.ge(0),
+        metadata=doc(
+            "Seconds in which a signed BYOC job is taken once. 0: as often as it is sent; the"
+            " network's own gateways sign like requests alike."
+        ),
+    )
 
 
 @frozen(kw_only=True)
@@ -317,9 +325,33 @@ class PluginSettings:
     required: bool = field(
         default=True, metadata=doc("The node does not start without this plugin.")
     )
+    max_jobs: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata=doc("Jobs of this plugin at a time; without it, as many as its workers take."),
+    )
+    max_queue: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(0)),
+        metadata=doc("Jobs that may wait for their turn; without it, any number."),
+    )
+    job_timeout_s: float | None = field(
+        default=None,
+        validator=validators.optional(validators.gt(0)),
+        metadata=doc("Seconds that one job may run; without it, as long as it asks for."),
+    )
+    max_output_mb: int = field(
+        default=4096,
+        validator=validators.ge(1),
+        metadata=doc("What one job may give back, in MiB; a job that gives more is ended."),
+    )
     options: Mapping[str, Any] = field(
         factory=dict, repr=False, metadata=doc("The plugin's own section, not yet checked.")
     )
+
+
+HOST_KEYS = tuple(key.name for key in fields(PluginSettings) if key.name != "options")
+"""Keys of a plugin's section that are the node's, so no plugin can have them for its own."""
 
 
 @frozen(kw_only=True)

@@ -40,7 +40,9 @@ private_key = {{ file = {key_file} }}
 
 [payments]
 {payments}
+"""
 
+TRANSCODE_TOML = """
 [plugins.transcode]
 enabled = true
 """
@@ -79,13 +81,16 @@ class NodeConfig:
     admin_uri: str
 
     @classmethod
-    def write(cls, folder: Path, *, payments: str, sections: str = "") -> NodeConfig:
+    def write(
+        cls, folder: Path, *, payments: str, sections: str = "", plugins: str = TRANSCODE_TOML
+    ) -> NodeConfig:
         """Write a node's configuration and its throwaway key, on free ports.
 
         Args:
             folder: Where.
             payments: Body of ``[payments]``.
             sections: Further sections.
+            plugins: The plugins' sections.
         """
         port, admin_port = free_ports(2)
         key = folder / "node.key"
@@ -97,7 +102,7 @@ class NodeConfig:
             payments=payments.strip(),
         )
         path = folder / "podium.toml"
-        path.write_text(text + sections)
+        path.write_text(text + plugins + sections)
         uris = (f"https://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
         return cls(path, folder / "node", *uris)
 
@@ -146,8 +151,12 @@ class NodeProcess:
                 self._get("/readyz")
                 return
             time.sleep(POLL_S)
+        raise self.failed("the node did not get ready")
+
+    def failed(self, what: str) -> DemoError:
+        """Return an error that says what is wrong, with the node's last lines."""
         lines = self.log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise DemoError("the node did not get ready:\n" + "\n".join(lines))
+        return DemoError(f"{what}:\n" + "\n".join(lines))
 
     def ledger(self) -> list[dict[str, Any]]:
         """Return the node's books, one entry per sender and session."""
@@ -185,6 +194,16 @@ def send_video(
     """
     arguments = ["--orch-addr", uri, "--input", str(source), "--out", str(out)]
     arguments += ["--key-file", str(key_file), "--json", *flags]
+    return run_gateway(arguments)
+
+
+def run_gateway(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run ``podium gateway`` with these arguments, ``--json`` among them.
+
+    Raises:
+        GatewayEnded: it left no summary.
+        DemoError: the same, and it cannot have said why.
+    """
     gateway = subprocess.Popen(
         [sys.executable, "-m", "podium", "gateway", *arguments],
         stdin=subprocess.DEVNULL,

@@ -10,7 +10,13 @@ the next node with the same tickets.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -45,6 +51,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 2
 """Workers that a job is tried on when one is lost under it."""
+
+MAX_DETAIL_CHARS = 1000
+"""Of an error's text, in the log line of a job."""
 
 TOO_LONG = "Remote transcoder took too long"
 INTERNAL = "internal error"
@@ -170,6 +179,7 @@ class Spine:
         debits: Takes the price of metered work.
         on_event: Hears of finished jobs.
         monotonic: Returns monotonic seconds.
+        hold: Keeps a pipeline open while a job needs it: plugins may be replaced under way.
     """
 
     sessions: Sessions
@@ -178,6 +188,7 @@ class Spine:
     debits: Debits
     on_event: Callable[[Event], None]
     monotonic: Callable[[], float]
+    hold: Callable[[Pipeline], AbstractContextManager[None]] = lambda _: nullcontext()
 
     async def admit(self, request: AdmitRequest) -> Admission:
         """Ask the plugins whether a sender may have this.
@@ -219,7 +230,7 @@ class Spine:
         """
         meter = JobMeter(pipeline.unit, billing, self.debits)
         record = _Record(attributes=dict(labels or {}))
-        with self._settled(job, meter, record, media_duration_s):
+        with self.hold(pipeline), self._settled(job, meter, record, media_duration_s):
             needs = required(pipeline, job.request)
             async with asyncio.timeout(job.timeout_s):
                 await self._in_turn(job, pipeline, needs, meter, record, deliver)
@@ -232,10 +243,11 @@ class Spine:
             Busy: none was free within the job's patience.
             PluginError: no worker can do it.
         """
-        async with AsyncExitStack() as stack:
-            lease = self.pool.lease(pipeline.name, needs, "")
-            worker = await stack.enter_async_context(lease)
-            yield Reserved(worker, self.pool, pipeline.name, needs, stack)
+        with self.hold(pipeline):
+            async with AsyncExitStack() as stack:
+                lease = self.pool.lease(pipeline.name, needs, "")
+                worker = await stack.enter_async_context(lease)
+                yield Reserved(worker, self.pool, pipeline.name, needs, stack)
 
     async def run_reserved(
         self,
@@ -282,7 +294,7 @@ class Spine:
             record.outcome, record.detail = late.code, str(late)
             raise late from error
         except (PluginError, PodiumError) as error:
-            record.outcome, record.detail = error.code, str(error)
+            record.outcome, record.detail = error.code, str(error)[:MAX_DETAIL_CHARS]
             raise
         except asyncio.CancelledError:
             record.outcome, record.detail = "cancelled", "the peer gave up"
@@ -352,6 +364,7 @@ class Spine:
                 run_s=record.run_s,
                 media_duration_s=media_duration_s,
                 attributes=record.attributes,
+                account=meter.billing.key,
             )
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 from podium_hookspecs import PluginError, Price, PriceRequest
 
-from podium.errors import SenderError
+from podium.errors import InsufficientBalance, SenderError
 from podium.model import PriceInfo
 from podium.pricing import price_info
 
@@ -37,11 +37,13 @@ class Ware:
         capability: Network number; H.264 stands for transcoding.
         model: Model identifier, or a BYOC capability's name.
         unit: What is counted.
+        whole_wei: Its price is cut to whole wei, since what carries it has no room for more.
     """
 
     capability: int = H264
     model: str | None = None
     unit: str = "pixel"
+    whole_wei: bool = False
 
     @property
     def key(self) -> str:
@@ -54,6 +56,11 @@ class Ware:
 
 
 TRANSCODING = Ware()
+
+
+def is_ware_key(key: str) -> bool:
+    """Whether a balance's key is a ware's, not a session's, which is hexadecimal."""
+    return "_" in key
 
 
 def _claimed(payment: Payment | None) -> Fraction | None:
@@ -147,6 +154,22 @@ class Till:
         """
         if not self.payments.charges:
             return None
+        fixed = self.payments.fixed_price(sender, key)
+        info = await self.price(sender, key, admitted, ware)
+        claimed = _claimed(payment) if fixed is None else None
+        if claimed is not None and claimed < info.wei_per_unit:
+            info = price_info(claimed)
+        params = await self.payments.offer(sender, info.wei_per_unit)
+        return None if params is None else (params, info)
+
+    async def price(
+        self,
+        sender: bytes,
+        key: str,
+        admitted: Price | None = None,
+        ware: Ware = TRANSCODING,
+    ) -> PriceInfo:
+        """Return what a sender pays for a unit now; arguments and errors as for :meth:`quote`."""
         if admitted is not None:
             self._remember(sender, key, admitted)
         fixed = self.payments.fixed_price(sender, key)
@@ -155,11 +178,19 @@ class Till:
             info = await self.book.quote(ware.asked_by(sender), fixed=fixed, admitted=admitted)
         except PluginError as error:
             raise SenderError(error.public) from error
-        claimed = _claimed(payment) if fixed is None else None
-        if claimed is not None and claimed < info.wei_per_unit:
-            info = price_info(claimed)
-        params = await self.payments.offer(sender, info.wei_per_unit)
-        return None if params is None else (params, info)
+        return PriceInfo(int(info.wei_per_unit), 1) if ware.whole_wei else info
+
+    def cover(self, sender: bytes, key: str, wei_per_unit: Fraction, units: int) -> None:
+        """Check that a balance covers the beginning of work that is billed as it runs.
+
+        Nothing is set aside: what runs takes its price from the balance step by step, so the
+        balance is at every moment what the next job may count on.
+
+        Raises:
+            InsufficientBalance: it does not.
+        """
+        if wei_per_unit and (self.payments.balance(sender, key) or 0) < wei_per_unit * units:
+            raise InsufficientBalance
 
     def sum_of(self, sender: bytes, wares: Iterable[Ware]) -> Price | None:
         """Return what one unit of each of several wares costs together; None off chain.

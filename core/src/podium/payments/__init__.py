@@ -2,6 +2,7 @@
 
 from podium.payments.facade import NoPayments, Payments, TicketPayments
 from podium.payments.intake import Receipt, nothing_revealed
+from podium.payments.keeping import Keeper
 from podium.payments.ledger import Ledger
 from podium.payments.local import FixedGasPrice, LocalBroker, LocalClock
 from podium.payments.params import REDEEM_GAS, PaymentSettings, RandSource
@@ -14,6 +15,7 @@ __all__ = [
     "Clock",
     "FixedGasPrice",
     "GasPrice",
+    "Keeper",
     "Ledger",
     "LocalBroker",
     "LocalClock",

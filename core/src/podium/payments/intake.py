@@ -66,9 +66,17 @@ def nothing_revealed(recipient_rand: int) -> bool:
     return False
 
 
+def not_noted(key: str, recipient_rand: int, expiration_block: int) -> None:
+    """Note nothing: a restart forgets."""
+
+
 @define
 class Intake:
-    """Takes payments to one recipient into one ledger."""
+    """Takes payments to one recipient into one ledger.
+
+    Attributes:
+        taken: Told for which key tickets of which parameters were taken, as they are credited.
+    """
 
     recipient: bytes
     rand: RandSource
@@ -79,6 +87,7 @@ class Intake:
     nonces: NonceTable = field(factory=NonceTable)
     store_timeout_s: float = STORE_TIMEOUT_S
     revealed: Callable[[int], bool] = nothing_revealed
+    taken: Callable[[str, int, int], None] = not_noted
     _settling: set[asyncio.Task[Receipt]] = field(factory=set, init=False)
 
     async def receive(self, payment: Payment, key: str) -> Receipt:
@@ -161,6 +170,8 @@ class Intake:
 
     def _credit(self, terms: TicketTerms, offered: Tickets, verdict: Verdict, key: str) -> Receipt:
         amount = terms.expected_value(verdict.credited)
+        if verdict.taken:
+            self.taken(key, terms.recipient_rand, terms.params.expiration_block)
         if verdict.credited:
             price = offered.price if offered.price > 0 else None  # a price of zero fixes nothing
             self.ledger.credit(offered.sender, key, amount, price)

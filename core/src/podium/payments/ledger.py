@@ -1,7 +1,7 @@
 """Balances and fixed prices, per sender and key, exact (payments 5.1, 5.2, 5.4).
 
 The key is what a payment is for: a session, a manifest, a capability and model. All is in
-memory: a restart forgets it, as gateways expect.
+memory; ``keeping`` writes down what is to outlive a restart.
 
 Amounts stay exact without growing: each is a sum of ticket values (denominators divide
 2^256 - 1) and of fees (denominators are those of prices we quoted ourselves), so a balance's
@@ -36,13 +36,22 @@ class Account:
     updated_s: float = 0.0
 
 
+def _nobody(sender: bytes, key: str) -> None:
+    """Hear nothing."""
+
+
 @define
 class Ledger:
-    """All accounts. Not for use from several threads."""
+    """All accounts. Not for use from several threads.
+
+    Attributes:
+        moved: Told whose account moves.
+    """
 
     now: Callable[[], float] = time.monotonic
     idle_s: float = IDLE_S
     max_accounts: int = MAX_ACCOUNTS
+    moved: Callable[[bytes, str], None] = _nobody
     _accounts: OrderedDict[tuple[bytes, str], Account] = field(factory=OrderedDict, init=False)
 
     def __len__(self) -> int:
@@ -71,6 +80,16 @@ class Ledger:
         account = self._live(sender, key)
         return None if account is None else account.fixed_price
 
+    def account(self, sender: bytes, key: str) -> Account | None:
+        """Return an account as it is; None where there is none."""
+        return self._live(sender, key)
+
+    def put_back(
+        self, sender: bytes, key: str, balance: Fraction, price: Fraction | None, age_s: float
+    ) -> None:
+        """Set up an account of an earlier life, before any other moves; the oldest first."""
+        self._accounts[sender, key] = Account(balance, price, self.now() - age_s)
+
     def _live(self, sender: bytes, key: str) -> Account | None:
         account = self._accounts.get((sender, key))
         if account is None or self.now() - account.updated_s > self.idle_s:
@@ -85,6 +104,7 @@ class Ledger:
         if account is None:
             account = self._accounts[name] = Account()
         account.updated_s = now
+        self.moved(sender, key)
         self._accounts.move_to_end(name)
         while len(self._accounts) > self.max_accounts:
             self._accounts.popitem(last=False)

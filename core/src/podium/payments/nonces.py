@@ -36,6 +36,10 @@ class NonceTable:
         """Return whether a nonce was taken."""
         return nonce in self._by_expiration.get(expiration_block, {}).get(recipient_rand, ())
 
+    def of(self, recipient_rand: int, expiration_block: int) -> tuple[int, ...]:
+        """Return the nonces that were taken."""
+        return tuple(self._by_expiration.get(expiration_block, {}).get(recipient_rand, ()))
+
     def take(self, recipient_rand: int, expiration_block: int, nonce: int) -> bool:
         """Take a nonce that was not seen; False when there is no room for it."""
         bucket = self._by_expiration.setdefault(expiration_block, {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from podium.errors import SenderError
+from podium.errors import ReserveTooLow
 from podium.model import MAX_WIN_PROB
 from podium.payments.senders import max_float
 from podium.payments.ticket import rand_hash
@@ -174,7 +174,7 @@ def face_value(settings: PaymentSettings, gas_price_wei: int, floated: int) -> i
     """Return a ticket's face value in wei for a sender with this float.
 
     Raises:
-        SenderError: ``insufficient sender reserve``.
+        ReserveTooLow: ``insufficient sender reserve``.
 
     Source: go-livepeer pm/recipient.go, faceValue.
     """
@@ -188,7 +188,7 @@ def face_value(settings: PaymentSettings, gas_price_wei: int, floated: int) -> i
     worth_redeeming = value >= min(cost, settings.redeem_gas * AVERAGE_GAS_PRICE_WEI)
     if value < settings.ticket_ev or not worth_redeeming:
         msg = "insufficient sender reserve"
-        raise SenderError(msg)
+        raise ReserveTooLow(msg)
     return value
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from podium.model import WinningTicket
+    from podium.model import KeptAccount, KeptNonces, WinningTicket
 
 
 @frozen
@@ -86,4 +86,36 @@ class TicketStore(Protocol):
 
         Raises:
             StoreError: nothing was stored.
+        """
+
+
+class BalanceStore(Protocol):
+    """Keeps balances over restarts."""
+
+    async def save_balances(
+        self,
+        accounts: Sequence[KeptAccount],
+        nonces: Sequence[KeptNonces],
+        oldest: float,
+        l1_block: int,
+    ) -> None:
+        """Write accounts and nonces in one transaction, in place of what was there of them.
+
+        Args:
+            accounts: That have moved.
+            nonces: All of each set of parameters from which tickets were taken.
+            oldest: Accounts that have not moved since this Unix second go.
+            l1_block: Nonces of parameters that have expired by this block go.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+
+    async def load_balances(
+        self, oldest: float
+    ) -> tuple[Sequence[KeptAccount], Sequence[KeptNonces]]:
+        """Return what was kept of accounts that moved since, least recent first.
+
+        Raises:
+            StoreError: it cannot be read.
         """

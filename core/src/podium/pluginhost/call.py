@@ -8,15 +8,16 @@ so ordering marks and wrappers of plugins are refused when they are loaded.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from typing import Any, TypeVar
 
 import pluggy
 from attrs import frozen
 from podium_hookspecs import PluginError, specs
 
+from podium.bounded import Escaped, Overdue, bounded
 from podium.errors import PodiumError
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def attempt(plugin: str, what: str, func: Callable[[], T]) -> T:
     """Run a plugin's code; whatever it raises becomes a ``PluginFailure`` that names it."""
     try:
         return func()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit, and whatever else might end the node
         raise PluginFailure(plugin, what, _reason(error), error) from error
 
 
@@ -68,25 +69,37 @@ async def attempt_async(
     plugin: str, what: str, func: Callable[[], Awaitable[T]], timeout_s: float
 ) -> T:
     """Await a plugin's code for a bounded time; see ``attempt``."""
+
+    async def work() -> T:
+        return await func()
+
     try:
-        async with asyncio.timeout(timeout_s):
-            return await func()
-    except TimeoutError as error:
-        raise PluginFailure(plugin, what, f"no answer within {timeout_s:g} s", error) from error
+        return await bounded(work(), timeout_s)
     except Exception as error:
         raise PluginFailure(plugin, what, _reason(error), error) from error
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, PluginError | PodiumError):
+    if isinstance(error, PluginError | PodiumError | Overdue | Escaped):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 class Hooks:
-    """The hooks of all loaded plugins."""
+    """The hooks of all loaded plugins.
 
-    def __init__(self) -> None:
+    Args:
+        on_call: Told the plugin, the hook and the seconds of each call of a decide or observe hook.
+        skipped: Returns the plugins that are not asked for now.
+    """
+
+    def __init__(
+        self,
+        on_call: Callable[[str, str, float], None] = lambda _plugin, _hook, _seconds: None,
+        skipped: Callable[[], Container[str]] = tuple,
+    ) -> None:
+        self._on_call = on_call
+        self._skipped = skipped
         self._manager = pluggy.PluginManager(specs.PROJECT)
         self._manager.add_hookspecs(specs)
         self._calls: dict[str, list[_Call]] = {}
@@ -116,6 +129,15 @@ class Hooks:
         for hook, calls in self._calls.items():
             self._calls[hook] = [call for call in calls if call.plugin != name]
 
+    def take_over(self, others: Hooks, order: Iterable[str]) -> None:
+        """Call others' plugins too from now on, all of them in an order of names."""
+        places = {name: place for place, name in enumerate(order)}
+        for hook, calls in others._calls.items():
+            self._calls.setdefault(hook, []).extend(calls)
+        for calls in self._calls.values():
+            calls.sort(key=lambda call: places.get(call.plugin, len(places)))
+        self._own |= others._own
+
     def ask(self, name: str, hook: str) -> list[Any]:
         """Call one plugin's implementations of a register hook; return what is not None.
 
@@ -142,7 +164,7 @@ class Hooks:
         Raises:
             PluginFailure: one raised before any answer was taken.
         """
-        calls = self._calls.get(hook, [])
+        calls = self._asked(hook)
         own = [index for index, call in enumerate(calls) if call.plugin == after]
         for call in calls[own[-1] + 1 :] if own else calls:
             answer = self._answer(call, hook, arguments)
@@ -155,23 +177,31 @@ class Hooks:
         Yields:
             Each plugin with its answer, None where it passes, or its ``PluginFailure``.
         """
-        for call in self._calls.get(hook, ()):
+        for call in self._asked(hook):
             try:
                 yield call.plugin, self._answer(call, hook, arguments)
             except PluginFailure as failure:
                 yield call.plugin, failure
 
-    def _answer(self, call: _Call, hook: str, arguments: dict[str, object]) -> Any:
-        given = arguments | self._own.get(call.plugin, {})
-        return attempt(call.plugin, hook, lambda: call(given))
-
     def observe(self, hook: str, **arguments: object) -> Iterator[PluginFailure]:
         """Call an observe hook of every plugin; yield the failures."""
-        for call in self._calls.get(hook, ()):
+        for call in self._asked(hook):
             try:
                 self._answer(call, hook, arguments)
             except PluginFailure as failure:
                 yield failure
+
+    def _asked(self, hook: str) -> list[_Call]:
+        skipped = self._skipped()
+        return [call for call in self._calls.get(hook, ()) if call.plugin not in skipped]
+
+    def _answer(self, call: _Call, hook: str, arguments: dict[str, object]) -> Any:
+        given = arguments | self._own.get(call.plugin, {})
+        started_s = time.perf_counter()
+        try:
+            return attempt(call.plugin, hook, lambda: call(given))
+        finally:
+            self._on_call(call.plugin, hook, time.perf_counter() - started_s)
 
     def _known(self) -> list[str]:
         return [name for name in vars(self._manager.hook) if name.startswith(PREFIX)]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from attrs import define, field, frozen
 from podium_hookspecs import PluginError
 
+from podium.bounded import spawned
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from fractions import Fraction
@@ -24,6 +26,10 @@ R = TypeVar("R")
 THREADS = 4
 """Blocking calls that one plugin makes at a time; further ones wait."""
 STOP_TIMEOUT_S = 5.0
+MAX_TASKS = 1000
+"""Background tasks of one plugin at a time."""
+MAX_WORKERS = 1000
+"""Workers that one plugin adds while the node runs."""
 
 
 @frozen
@@ -91,7 +97,7 @@ class HostContext:
     _on_task_failure: Callable[[str, str], None]
     _market: Market
     _workers: WorkerDoor = field(factory=WorkerDoor)
-    _added: set[str] = field(factory=set, init=False)
+    _added: dict[str, Worker] = field(factory=dict, init=False)
     state: Any = field(default=None, init=False)
     _threads: ThreadPoolExecutor | None = field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
@@ -106,8 +112,15 @@ class HostContext:
         return await loop.run_in_executor(self._threads, partial(func, *args, **kwargs))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Run a background task until shutdown; its failure degrades the plugin."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.plugin}:{name}")
+        """Run a background task until shutdown; its failure degrades the plugin.
+
+        Raises:
+            PluginError: it has too many already.
+        """
+        if len(self._tasks) >= MAX_TASKS:
+            coroutine.close()
+            raise PluginError(f"{MAX_TASKS} background tasks run already: {name} is one too many")
+        task = spawned(coroutine, f"{self.plugin}:{name}")
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, name))
 
@@ -128,17 +141,32 @@ class HostContext:
         """Give the node one more worker while it runs.
 
         Raises:
-            PluginError: its name is taken, or the node is not that far yet.
+            PluginError: its name is taken, there are too many, or the node is not that far yet.
         """
+        if len(self._added) >= MAX_WORKERS:
+            raise PluginError(f"{MAX_WORKERS} workers were added already")
         await self._workers.open().add(worker)
-        self._added.add(worker.name)
+        self._added[worker.name] = worker
 
     async def remove_worker(self, name: str, *, drain_s: float = 0.0) -> bool:
         """Close a worker that this plugin added; False when there is none of that name."""
-        if name not in self._added:
+        if self._added.pop(name, None) is None:
             return False
-        self._added.discard(name)
         return await self._workers.open().remove(name, drain_s)
+
+    @property
+    def added_workers(self) -> list[Worker]:
+        """The workers that this plugin added."""
+        return list(self._added.values())
+
+    def hand_in_workers(self) -> list[Worker]:
+        """Return the workers that this plugin added; it can remove them no more."""
+        workers, self._added = self.added_workers, {}
+        return workers
+
+    def move_in(self, workers: WorkerDoor) -> None:
+        """Add workers to the node's own from now on."""
+        self._workers = workers
 
     def changed(self) -> None:
         """Have the node advertise anew."""

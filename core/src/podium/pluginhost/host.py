@@ -2,101 +2,63 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field
 from podium_hookspecs import (
     Admission,
     AdmitRequest,
-    HttpPipeline,
     Mount,
     PendingAdmission,
     Pipeline,
-    PluginChanged,
     PluginError,
     Price,
     Worker,
+    WorkerChanged,
 )
 
 from podium.errors import ConfigInvalid, StartupError
 from podium.pluginhost.admissions import AdmissionCache
-from podium.pluginhost.call import Hooks, PluginFailure, attempt, attempt_async
+from podium.pluginhost.call import PluginFailure, attempt, attempt_async
 from podium.pluginhost.context import HostContext, NodeFacts, WorkerDoor
 from podium.pluginhost.discover import Discovered, discover
 from podium.pluginhost.load import Loaded, check_config, import_plugin, wanted
 from podium.pluginhost.market import Market
+from podium.pluginhost.parts import check_parts, conflicts
+from podium.pluginhost.quiet import QuietLog
+from podium.pluginhost.roster import Leaving, Roster, Services, limit
 from podium.pluginhost.status import PluginState, PluginStatus
+from podium.pluginhost.ward import Ward
+from podium.pluginhost.whose import home, tasks_in
 
 if TYPE_CHECKING:
-    from podium_hookspecs import Event, Log, Metrics, PriceRequest
+    from podium_hookspecs import Event, Log, PriceRequest
 
     from podium.config.settings import PluginSettings, Settings
+    from podium.pluginhost.guarded import GuardedPipeline
     from podium.pluginhost.market import Convert
 
 REFUSED = "admission check failed"
 NO_PRICE = "no price"
 VIDEO = 0
 """The capability of pipelines that name none."""
-
-
-@frozen(kw_only=True)
-class Services:
-    """What the host needs of the node to serve its plugins.
-
-    Attributes:
-        facts: What plugins may know of the node.
-        log: Makes a plugin's log.
-        metrics: Makes a plugin's metrics.
-        on_event: Hears of plugins' states (``PluginChanged``).
-        on_error: Told the plugin and the hook of each failed call.
-        workers: The way to the node's workers.
-        environ: Where plugins' secrets may come from.
-        monotonic: Returns monotonic seconds.
-    """
-
-    facts: NodeFacts
-    log: Callable[[str], Log]
-    metrics: Callable[[str], Metrics]
-    on_event: Callable[[Event], None] = lambda _: None
-    on_error: Callable[[str, str], None] = lambda _plugin, _hook: None
-    workers: WorkerDoor = field(factory=WorkerDoor)
-    environ: Mapping[str, str] = field(default=os.environ, repr=False)
-    monotonic: Callable[[], float] = time.monotonic
-
-
-@frozen
-class _Part:
-    """Something a plugin brought."""
-
-    plugin: str
-    key: str
-    item: Any
+START_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 10.0
 
 
 @define(eq=False)
-class PluginHost:
+class PluginHost(Roster):
     """All plugins of one node. Make it with ``load`` (or ``inspect``), end it with ``close``."""
 
-    _services: Services
-    _settings: Settings
-    _statuses: dict[str, PluginStatus] = field(factory=dict)
-    _loaded: dict[str, Loaded] = field(factory=dict)
-    _contexts: list[HostContext] = field(factory=list)
-    _parts: dict[type, list[_Part]] = field(factory=dict)
-    _hooks: Hooks = field(factory=Hooks)
     _cache: AdmissionCache = field(init=False)
     _market: Market = field(init=False)
-    config_problems: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
-    """Problems of each plugin's section: ``plugins.NAME.key: text``."""
-    conflicts: list[str] = field(factory=list, init=False)
-    """Names and paths that two plugins claim, or a plugin and the core."""
 
     def __attrs_post_init__(self) -> None:
         self._cache = AdmissionCache(self._services.monotonic)
         self._market = Market(self._first_price)
+        super().__attrs_post_init__()
 
     @classmethod
     async def load(
@@ -137,9 +99,11 @@ class PluginHost:
         *,
         extra_plugins: Mapping[str, object] | None = None,
         reserved_paths: Collection[str] = (),
+        market: Market | None = None,
     ) -> PluginHost:
         """Load what can be loaded and keep what went wrong in the statuses."""
         host = cls(services, settings)
+        host._market = market or host._market
         extra = extra_plugins or {}
         found = discover()
         for name, plugin in found.items():
@@ -153,7 +117,7 @@ class PluginHost:
         ):
             for name in list(host._loaded):
                 host._gather(name, hook, kind)
-        host._find_conflicts(reserved_paths)
+        host.conflicts += conflicts(host._parts, reserved_paths)
         return host
 
     def require(self) -> None:
@@ -184,6 +148,8 @@ class PluginHost:
     ) -> None:
         status = PluginStatus(name, PluginState.OK, "", section.required, found.get(name))
         self._statuses[name] = status
+        self._wards[name] = Ward(name, self._judge)
+        limit(self._wards[name], section)
         try:
             plugin = extra.get(name)
             if plugin is None:
@@ -210,9 +176,9 @@ class PluginHost:
             orchestrator_id=services.facts.orchestrator_id,
             service_uri=services.facts.service_uri,
             state_dir=state_dir,
-            log=services.log(name),
+            log=QuietLog(services.log(name), services.monotonic),
             metrics=services.metrics(name),
-            on_task_failure=self.degrade,
+            on_task_failure=self._wards[name].trouble,
             market=self._market,
             workers=services.workers,
         )
@@ -222,67 +188,85 @@ class PluginHost:
     def _gather(self, name: str, hook: str, kind: type[Any]) -> None:
         try:
             results = self._hooks.ask(name, hook)
-            parts = attempt(name, hook, lambda: _parts(name, kind, results))
+            parts = attempt(name, hook, lambda: check_parts(self._wards[name], kind, results))
         except PluginFailure as failure:
             self._withdraw(name, str(failure))
         else:
-            self._parts.setdefault(kind, []).extend(parts)
+            self._parts += parts
 
-    def _withdraw(self, name: str, reason: str) -> None:
-        """Use nothing of a plugin from now on."""
-        self._hooks.forget(name)
-        self._loaded.pop(name, None)
-        for kind, parts in self._parts.items():
-            self._parts[kind] = [part for part in parts if part.plugin != name]
-        self._change(name, PluginState.FAILED, reason)
+    def adopt(
+        self, draft: Roster, settings: Settings, leaving: Collection[str], order: list[str]
+    ) -> list[Leaving]:
+        """Take a draft's plugins in, and let some go, at once (see ``Roster``)."""
+        gone = super().adopt(draft, settings, leaving, order)
+        self._cache = AdmissionCache(self._services.monotonic)
+        return gone
 
-    def _change(self, name: str, state: PluginState, reason: str) -> None:
-        status = self._statuses[name]
-        if (status.state, status.reason) == (state, reason):
-            return
-        status.state, status.reason = state, reason
-        self._services.on_event(PluginChanged(name, state.value, reason))
+    async def draft(self, settings: Settings, plugins: Mapping[str, object]) -> PluginHost:
+        """Load some plugins beside those that run; nobody hears of them until ``adopt``.
 
-    def _find_conflicts(self, reserved_paths: Collection[str]) -> None:
-        for kind, what in ((Pipeline, "pipeline"), (Worker, "worker")):
-            owners: dict[str, str] = {}
-            for part in self._parts.get(kind, ()):
-                if part.key in owners:
-                    names = f"{owners[part.key]} and {part.plugin}"
-                    self.conflicts.append(f"the {what} {part.key} is claimed by {names}")
-                owners[part.key] = part.plugin
-        self._find_path_conflicts(reserved_paths)
+        Args:
+            settings: With the sections of these plugins only.
+            plugins: Imported, by name.
+        """
+        services = evolve(self._services, on_event=lambda _: None, workers=WorkerDoor())
+        market = self._market.fork()
+        draft = await PluginHost.inspect(settings, services, extra_plugins=plugins, market=market)
+        for name, reason in market.unknown():
+            draft._withdraw(name, reason)
+        return draft
 
-    def _find_path_conflicts(self, reserved_paths: Collection[str]) -> None:
-        """Find paths claimed twice; an HTTP pipeline claims the one of its name."""
-        served = [
-            _Part(part.plugin, f"/{part.key}", Mount(f"/{part.key}", _nothing))
-            for part in self._parts.get(Pipeline, ())
-            if isinstance(part.item, HttpPipeline)
-        ]
-        mounts = [*self._parts.get(Mount, []), *served]
-        for index, part in enumerate(mounts):
-            taken = [(path, "the core") for path in reserved_paths]
-            taken += [
-                (earlier.item.path, earlier.plugin)
-                for earlier in mounts[:index]
-                if earlier.item.surface == part.item.surface
-            ]
-            self.conflicts += [
-                f"the path {part.item.path} is claimed by {owner} and {part.plugin}"
-                for path, owner in taken
-                if _overlap(path, part.item.path)
-            ]
+    async def start(self) -> None:
+        """Start the pipelines.
+
+        Raises:
+            StartupError: one of a required plugin did not start.
+        """
+        await self.start_pipelines()
+        self.require()
+
+    async def start_pipelines(self) -> None:
+        """Start the pipelines; a plugin that has one which does not start is used no more."""
+        for part in [part for part in self._parts if part.kind is Pipeline]:
+            if part.plugin not in self._loaded:
+                continue
+            try:
+                await attempt_async(
+                    part.plugin, f"pipeline {part.key}", part.item.start, START_TIMEOUT_S
+                )
+            except PluginFailure as failure:
+                await self.drop(part.plugin, str(failure))
+
+    async def drop(self, name: str, reason: str) -> None:
+        """Use nothing of a plugin from now on, and close its pipelines."""
+        mine = [part.item for part in self._parts if part.plugin == name and part.kind is Pipeline]
+        for pipeline in mine:
+            await self._close_pipeline(name, pipeline, self._services.log(name))
+        self._withdraw(name, reason)
+
+    async def end(self, leaving: Leaving) -> None:
+        """Close a plugin that is no part of the node any more, and say what it leaves behind."""
+        name, context = leaving.loaded.name, leaving.loaded.context
+        for pipeline in leaving.pipelines:
+            await self._close_pipeline(name, pipeline, context.log)
+        await context.close()
+        self._contexts = [one for one in self._contexts if one is not context]
+        left = tasks_in(home(leaving.loaded.plugin), asyncio.all_tasks())
+        if left and name not in self._loaded:
+            names = sorted(task.get_name() for task in left)[:10]
+            context.log.warning("tasks were left running", count=len(left), tasks=names)
+
+    async def _close_pipeline(self, name: str, pipeline: GuardedPipeline, log: Log) -> None:
+        try:
+            await attempt_async(name, f"pipeline {pipeline.name}", pipeline.close, CLOSE_TIMEOUT_S)
+        except PluginFailure as failure:
+            self._services.on_error(name, "close")
+            log.warning("pipeline did not close", error=str(failure))
 
     @property
     def facts(self) -> NodeFacts:
         """What plugins know of the node."""
         return self._services.facts
-
-    @property
-    def pipelines(self) -> dict[str, Pipeline]:
-        """The pipelines by name."""
-        return {part.key: part.item for part in self._parts.get(Pipeline, ())}
 
     def unit_of(self, capability: int) -> str:
         """Return what the work of a capability is counted in; pixels where nobody does it."""
@@ -290,42 +274,6 @@ class PluginHost:
             if capability == getattr(pipeline, "capability", VIDEO):
                 return pipeline.unit
         return "pixel"
-
-    @property
-    def workers(self) -> tuple[Worker, ...]:
-        """The workers, not yet started."""
-        return tuple(part.item for part in self._parts.get(Worker, ()))
-
-    @property
-    def mounts(self) -> tuple[Mount, ...]:
-        """The extra routes, of both surfaces."""
-        return tuple(part.item for part in self._parts.get(Mount, ()))
-
-    def owner(self, item: Pipeline | Worker | Mount) -> str:
-        """Return the name of the plugin that brought something."""
-        return next(p.plugin for parts in self._parts.values() for p in parts if p.item is item)
-
-    def is_required(self, name: str) -> bool:
-        """True when the node must not run without this plugin."""
-        return self._statuses[name].required
-
-    def statuses(self) -> list[PluginStatus]:
-        """Return how every installed or enabled plugin is, by name."""
-        return [self._statuses[name] for name in sorted(self._statuses)]
-
-    def degrade(self, name: str, reason: str) -> None:
-        """Note that a part of a plugin failed; the rest goes on."""
-        if self._statuses[name].state is not PluginState.FAILED:
-            self._change(name, PluginState.DEGRADED, reason)
-
-    def recover(self, name: str) -> None:
-        """Note that a degraded plugin is well again."""
-        if self._statuses[name].state is PluginState.DEGRADED:
-            self._change(name, PluginState.OK, "")
-
-    def fail(self, name: str, reason: str) -> None:
-        """Withdraw everything that a plugin brought."""
-        self._withdraw(name, reason)
 
     def price(self, request: PriceRequest) -> Price | None:
         """Ask the plugins for a price; None: the configured price holds.
@@ -420,6 +368,8 @@ class PluginHost:
 
     def emit(self, event: Event) -> None:
         """Let every plugin hear of an event; their failures are counted."""
+        if isinstance(event, WorkerChanged):
+            self._worker_changed(event)
         for failure in self._hooks.observe("podium_on_event", event=event):
             self._note(failure)
 
@@ -434,33 +384,16 @@ class PluginHost:
         for context in self._contexts:
             await context.close()
 
-
-def _parts(name: str, kind: type[Any], results: Sequence[Any]) -> list[_Part]:
-    """Check what a register hook returned."""
-    parts = []
-    for result in results:
-        if not isinstance(result, list | tuple):
-            raise PluginError(f"returned {type(result).__name__}, not a list of {kind.__name__}")
-        for item in result:
-            if not isinstance(item, kind):
-                raise PluginError(f"gave {item!r}, which is no {kind.__name__}")
-            parts.append(_Part(name, item.path if kind is Mount else item.name, item))
-    return parts
+    async def stop(self) -> None:
+        """Close the pipelines."""
+        for part in [part for part in self._parts if part.kind is Pipeline]:
+            await self._close_pipeline(part.plugin, part.item, self._services.log(part.plugin))
 
 
 def _as_price(plugin: str, answer: object, request: PriceRequest) -> Price:
     if isinstance(answer, Price) and answer.unit == request.unit:
         return answer
     raise PluginFailure(plugin, "podium_price", f"{answer!r} is no such price")
-
-
-async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    """Stand for an application where only its path counts."""
-
-
-def _overlap(one: str, other: str) -> bool:
-    """True when a request could belong to both paths."""
-    return one == other or one.startswith(other + "/") or other.startswith(one + "/")
 
 
 def _as_plugin_error(failure: PluginFailure, public: str) -> PluginError:

@@ -39,6 +39,12 @@ class Market:
     _wei: Convert | None = field(default=None, init=False)
     _configured: Callable[[PriceRequest], Price] | None = field(default=None, init=False)
 
+    def fork(self) -> Market:
+        """Return one for plugins that are yet to be taken in: what they want is theirs."""
+        other = Market(self.ask)
+        other._wei, other._configured = self._wei, self._configured
+        return other
+
     def open(self, wei: Convert, configured: Callable[[PriceRequest], Price]) -> None:
         """Answer from now on.
 

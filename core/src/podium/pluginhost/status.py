@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from attrs import define
 
@@ -37,3 +38,12 @@ class PluginStatus:
     reason: str = ""
     required: bool = False
     found: Discovered | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "reason": self.reason,
+            "required": self.required,
+        }

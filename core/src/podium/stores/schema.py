@@ -64,5 +64,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE remembered (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
     ),
+    (
+        """
+        CREATE TABLE balances (
+            sender BLOB NOT NULL,
+            key TEXT NOT NULL,
+            balance TEXT NOT NULL,
+            fixedPrice TEXT,
+            updatedAt REAL NOT NULL,
+            PRIMARY KEY (sender, key)
+        )
+        """,
+        """
+        CREATE TABLE nonces (
+            recipientRand BLOB NOT NULL,
+            expirationBlock INTEGER NOT NULL,
+            nonces TEXT NOT NULL,
+            PRIMARY KEY (recipientRand, expirationBlock)
+        )
+        """,
+    ),
 )
 """``user_version`` counts them. Never change one that was released: add another."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
+from podium.stores.balances import BalanceTable
 from podium.stores.chainstate import HeadTable, TransactionTable
 from podium.stores.database import SqliteFile
 from podium.stores.schema import MIGRATIONS
@@ -26,10 +27,12 @@ class Database:
     Attributes:
         file: The file behind it.
         tickets: Winning tickets and how far they are.
+        balances: What senders have prepaid, and by which tickets.
     """
 
     file: SqliteFile
     tickets: TicketTable
+    balances: BalanceTable
 
     @classmethod
     async def open(cls, path: Path) -> Database:
@@ -39,7 +42,7 @@ class Database:
             StoreError: it cannot be opened or written, or is from a newer release.
         """
         file = await SqliteFile.open(path, MIGRATIONS)
-        return cls(file, TicketTable(file))
+        return cls(file, TicketTable(file), BalanceTable(file))
 
     @property
     def path(self) -> Path:

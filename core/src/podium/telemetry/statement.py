@@ -44,7 +44,7 @@ class Statement:
             entry.tickets += event.tickets
             entry.winners += event.winners
         elif isinstance(event, JobFinished):
-            entry = self._entry(event.sender, event.session_id)
+            entry = self._entry(event.sender, event.account or event.session_id)
             entry.debited += event.fee_wei
             entry.jobs += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -182,6 +183,14 @@ class RecordingContext:
         await worker.close()
         return True
 
+    async def close(self) -> None:
+        """Close the workers that were added and cancel the tasks; safe to call twice."""
+        for name in list(self.workers):
+            await self.remove_worker(name)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
     def changed(self) -> None:
         """Count that something else is to be advertised, in ``changes``."""
         self.changes += 1
@@ -189,15 +198,36 @@ class RecordingContext:
 
 @define(eq=False)
 class HookRecorder:
-    """A plugin that only listens: give it to a node beside the plugin under test."""
+    """A plugin that only listens: give it to a node beside the plugin under test.
+
+    The node may run in a thread of its own, as ``podium_app``'s do.
+    """
 
     events: list[Event] = field(factory=list)
+    _heard: threading.Condition = field(factory=threading.Condition)
 
     @hookimpl
     def podium_on_event(self, event: Event) -> None:
         """Keep the event."""
-        self.events.append(event)
+        with self._heard:
+            self.events.append(event)
+            self._heard.notify_all()
 
     def of(self, kind: type[E]) -> list[E]:
         """Return the events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    async def wait_for(self, kind: type[E], count: int = 1, timeout_s: float = 10.0) -> list[E]:
+        """Return the events of one type, once there are so many.
+
+        Raises:
+            TimeoutError: there are not.
+        """
+
+        def wait() -> None:
+            with self._heard:
+                if not self._heard.wait_for(lambda: len(self.of(kind)) >= count, timeout_s):
+                    raise TimeoutError(f"{len(self.of(kind))} of {count} {kind.__name__}")
+
+        await asyncio.to_thread(wait)
+        return self.of(kind)

@@ -11,9 +11,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from podium.testing.chain import FakeChain
+    from podium.testing.clock import ManualClock
     from podium.testing.gateway import GatewayClient
+    from podium.testing.gateway.ai import AiGateway
+    from podium.testing.gateway.byoc.client import ByocGateway
     from podium.testing.node import PodiumApp
+    from podium.testing.paying import Payer
     from podium.testing.plugins import HookRecorder, RecordingContext
+
+pytest.register_assert_rewrite("podium.testing.conformance", "podium.testing.work")
 
 pytest_plugins = ("podium.testing.devnet_fixtures",)
 
@@ -43,6 +49,27 @@ def chain() -> FakeChain:
     from podium.testing.chain import FakeChain
 
     return FakeChain()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Unix time that stands still until the test moves it: ``podium_app(..., now=clock)``."""
+    from podium.testing.clock import ManualClock
+
+    return ManualClock()
+
+
+@pytest.fixture
+def paid_request() -> Payer:
+    """Send paid requests to HTTP pipelines, one at a time, from a throwaway wallet.
+
+    ``reply = await paid_request(app.uri, "my-capability", body)`` for BYOC; for AI jobs also
+    ``capability=`` and ``model=``. ``paid_request.stream`` gives the answer as it comes.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.paying import Payer
+
+    return Payer(KeySigner(GATEWAY_KEY))
 
 
 @pytest.fixture
@@ -88,5 +115,41 @@ def gateway() -> Callable[..., GatewayClient]:
     def make(uri: str, ladder: str = "P144p30fps16x9", **more: Any) -> GatewayClient:
         more.setdefault("signer", KeySigner(GATEWAY_KEY))
         return GatewayClient(parse_ladder(ladder), addresses=parse_addresses(uri), **more)
+
+    return make
+
+
+@pytest.fixture
+def ai_gateway() -> Callable[..., AiGateway]:
+    """Make Gateway clients for AI jobs: ``ai_gateway(uri, **more)``.
+
+    Use each with ``async with``. They have a throwaway wallet; ``signer=NoSigner()`` makes one off
+    chain.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.gateway import parse_addresses
+    from podium.testing.gateway.ai import AiGateway
+
+    def make(uri: str, **more: Any) -> AiGateway:
+        more.setdefault("signer", KeySigner(GATEWAY_KEY))
+        return AiGateway(parse_addresses(uri), **more)
+
+    return make
+
+
+@pytest.fixture
+def byoc_gateway() -> Callable[..., ByocGateway]:
+    """Make Gateway clients for BYOC requests: ``byoc_gateway(uri, **more)``.
+
+    Use each with ``async with``. They have a throwaway wallet; they choose among orchestrators,
+    try again and keep books. For a single request ``paid_request`` is shorter.
+    """
+    from podium.crypto import KeySigner
+    from podium.testing.gateway import parse_addresses
+    from podium.testing.gateway.byoc.client import ByocGateway
+
+    def make(uri: str, **more: Any) -> ByocGateway:
+        more.setdefault("signer", KeySigner(GATEWAY_KEY))
+        return ByocGateway(parse_addresses(uri), **more)
 
     return make

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from podium.web.routes import MountedApps
+
 if TYPE_CHECKING:
     from podium_hookspecs import AsgiApp, Mount
 
@@ -20,14 +22,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 def make_admin_app(
     render: Callable[[], bytes] | None,
     ready: Callable[[], tuple[bool, str]],
-    mounts: Sequence[Mount] = (),
+    mounts: Callable[[], Sequence[Mount]] = tuple,
 ) -> AsgiApp:
     """Make the ASGI application of the admin port.
 
     Args:
         render: The metrics page; None: there is none (404).
         ready: Whether the node takes work, and the reason when it does not.
-        mounts: Plugins' routes; those of the public surface are left out.
+        mounts: Returns further routes, the node's own first; those of the public surface are left
+            out.
     """
 
     def metrics() -> Answer:
@@ -44,7 +47,8 @@ def make_admin_app(
         "/healthz": lambda: (200, TEXT, b"ok\n"),
         "/readyz": readiness,
     }
-    extra = [(mount.path, mount.app) for mount in mounts if mount.surface == "admin"]
+
+    mounted = MountedApps(mounts, "admin", _not_found)
 
     async def app(
         scope: MutableMapping[str, Any],
@@ -53,14 +57,17 @@ def make_admin_app(
     ) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"]
-        for prefix, mounted in extra:
-            if path == prefix or path.startswith(prefix + "/"):
-                await mounted(scope, receive, send)
-                return
-        await _answer(send, scope["method"], routes.get(path))
+        route = routes.get(scope["path"])
+        if route is None:
+            await mounted(scope, receive, send)
+        else:
+            await _answer(send, scope["method"], route)
 
     return app
+
+
+async def _not_found(scope: MutableMapping[str, Any], _receive: object, send: Send) -> None:
+    await _answer(send, scope["method"], None)
 
 
 async def _answer(send: Send, method: str, route: Callable[[], Answer] | None) -> None:

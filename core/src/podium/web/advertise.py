@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from podium_hookspecs import Requirements
 
 from podium.jobs.till import Ware
-from podium.model import PROTOCOL_VERSION, Capabilities, ModelConstraint
+from podium.model import BYOC, PROTOCOL_VERSION, Capabilities, ModelConstraint
 from podium.wire import capabilities
 from podium.wire.pb import lp_rpc_pb2 as pb
 
@@ -23,7 +23,6 @@ STORAGE_DIRECT = 4
 STORAGE_S3 = 5
 STORAGE_GCS = 6
 AUTH_TOKEN = 12
-BYOC = 37
 CORE_CAPABILITIES = frozenset({STORAGE_DIRECT, STORAGE_S3, STORAGE_GCS, AUTH_TOKEN})
 """What the core itself does, whatever the plugins do."""
 
@@ -114,8 +113,7 @@ def hardware(pool: WorkerPool) -> list[pb.HardwareInformation]:
             model_id=entry.model,
             gpu_info=_gpus(entry.devices),
         )
-        for worker in pool.up
-        for entry in worker.hardware()
+        for entry in pool.hardware()
     ]
 
 

@@ -25,7 +25,7 @@ from podium_hookspecs import (
 from podium.errors import PodiumError
 from podium.jobs.spine import Billing, checked, estimated, required
 from podium.jobs.till import Ware
-from podium.web.advertise import BYOC
+from podium.model import BYOC
 from podium.web.answer import Answer
 from podium.web.asgi import header, read_body, send_text, while_connected
 from podium.web.credentials import check_headers
@@ -97,6 +97,7 @@ class AiFace:
         answer = Answer(send)
         async with AsyncExitStack() as stack:
             try:
+                stack.enter_context(self.service.spine.hold(pipeline))
                 accepted = await self._accept(pipeline, scope, receive, stack)
                 await while_connected(receive, self._work(accepted, answer))
             except (PluginError, PodiumError) as error:

@@ -72,7 +72,7 @@ class Answer:
         if size_bytes is not None:
             headers.append((b"content-length", str(size_bytes).encode()))
         if METADATA in first.attributes:
-            headers.append((METADATA.encode(), _header_value(first.attributes[METADATA])))
+            headers.append((METADATA.encode(), header_value(first.attributes[METADATA])))
         headers += self.headers
         status = int(first.attributes.get("status", "200"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -100,6 +100,6 @@ def status_of(error: PluginError | PodiumError) -> tuple[int, str]:
     return (503 if isinstance(error, Busy) else 500), error.public
 
 
-def _header_value(text: str) -> bytes:
+def header_value(text: str) -> bytes:
     """Return a text as one header field, whatever a service put into it."""
     return "".join(c for c in text if c.isprintable()).encode("latin-1", "replace")

@@ -27,6 +27,8 @@ STATUS: Mapping[str, int] = {
     "insufficient_balance": 400,
     "remote_storage": 400,
     "hash_mismatch": 403,
+    "byoc_refused": 400,
+    "byoc_full": 503,
 }
 """Statuses by code (wire-video 5.4); every other code is a 500 that tells nothing."""
 
@@ -41,6 +43,18 @@ class HashMismatch(PodiumError):
     """A body is not what its sender signed."""
 
     code = "hash_mismatch"
+
+
+class ByocRefused(PodiumError):
+    """A BYOC request is refused; the text goes to the sender (byoc 2.2, 2.3)."""
+
+    code = "byoc_refused"
+
+
+class ByocFull(ByocRefused):
+    """Nothing that serves the name has room: the sender tries the next node."""
+
+    code = "byoc_full"
 
 
 class BodyIncomplete(PodiumError):

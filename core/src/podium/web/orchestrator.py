@@ -63,6 +63,7 @@ class OrchestratorService:
     now_advertised: Callable[[], Advertised]
     hardware: Callable[[], list[pb.HardwareInformation]] = list
     draining: bool = False
+    _matched: Capabilities | None = None
     _advertised: Advertised | None = None
     _static: bytes = b""
     _known: OrderedDict[bytes, None] = field(factory=OrderedDict)
@@ -77,12 +78,16 @@ class OrchestratorService:
         }
 
     def on_event(self, event: Event) -> None:
-        """Forget what was serialized when a worker or plugin came, went or changed."""
+        """Forget what was known when a worker or plugin came, went or changed."""
         if isinstance(event, WorkerChanged | PluginChanged):
             self.changed()
 
     def changed(self) -> None:
-        """Forget what was serialized: something else is to be advertised."""
+        """Forget all: something else is to be advertised."""
+        self._matched = self._advertised = None
+
+    def used(self) -> None:
+        """Forget what was serialized: a slot was taken or is free, and that is advertised."""
         self._advertised = None
 
     @property
@@ -100,8 +105,10 @@ class OrchestratorService:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the node does now, as gateways match it."""
-        return self.advertised.capabilities
+        """What the node does now, as gateways match it; what is free of it may be out of date."""
+        if self._matched is None:
+            self._matched = self.advertised.capabilities
+        return self._matched
 
     async def info(
         self,
@@ -125,7 +132,7 @@ class OrchestratorService:
         Raises:
             SenderError: the sender's funds do not allow tickets.
         """
-        assert self.capabilities is not None
+        assert self.advertised is not None  # and so is what goes into every reply
         quoted = await self.till.quote(sender, key, price, ware, payment)
         fresh = pb.OrchestratorInfo(
             auth_token=token_to_pb(token),
@@ -175,7 +182,7 @@ class OrchestratorService:
         ).SerializeToString()
 
     def _check_request(self, sender: bytes, sig: bytes) -> None:
-        if self.till.verifies and not self._signed_by(sender, sig):
+        if self.till.verifies and not self.signed_by(sender, sig):
             msg = "Invalid orchestrator request: orchestrator req sig check failed"
             raise CredentialsError(msg)
         if self.draining:
@@ -185,7 +192,7 @@ class OrchestratorService:
         except CapacityError as error:
             raise CapacityError(f"Invalid orchestrator request: {error}") from error
 
-    def _signed_by(self, sender: bytes, sig: bytes) -> bool:
+    def signed_by(self, sender: bytes, sig: bytes) -> bool:
         """Check the signature over the sender's own address, once: it never changes."""
         known = sender + sig
         if known in self._known:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-from starlette.routing import Match, Router
-from starlette.routing import Mount as StarletteMount
 
 from podium.web.asgi import send_text
+from podium.web.byoc import PREFIX as BYOC_PREFIX
 from podium.web.results import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from podium_hookspecs import AsgiApp, Mount
 
     from podium.web.ai import AiFace
     from podium.web.asgi import Receive, Scope, Send
+    from podium.web.byoc import ByocFace
 
 GRPC = b"application/grpc"
-CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/healthz"})
+CORE_PATHS = frozenset({"/segment", "/payment", "/stream", "/process", "/healthz"})
 """Paths that no plugin may take."""
 
 
@@ -37,14 +37,30 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_text(send, 404, "404 page not found")
 
 
-class _Mount(StarletteMount):
-    """A mount that gets the requests at its path, too, not only those below it."""
+@frozen
+class MountedApps:
+    """Takes requests to plugins' routes, which come and go while the node runs.
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See starlette's."""
-        if scope["type"] == "http" and scope["path"] == self.path:
-            return Match.FULL, {"endpoint": self.app}
-        return super().matches(scope)
+    Args:
+        mounts: Returns the routes there are now.
+        surface: Those of which port.
+        otherwise: Takes the requests that belong to none.
+    """
+
+    mounts: Callable[[], Sequence[Mount]]
+    surface: str
+    otherwise: AsgiApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope.get("path", "")
+        for mount in self.mounts():
+            inside = path == mount.path or path.startswith(mount.path + "/")
+            if inside and mount.surface == self.surface:
+                root = scope.get("root_path", "") + mount.path
+                await mount.app({**scope, "root_path": root}, receive, send)
+                return
+        await self.otherwise(scope, receive, send)
 
 
 @frozen
@@ -56,6 +72,7 @@ class PublicApp:
         core: The core's own paths.
         results: Takes what is below ``/stream/``.
         ai: Takes the paths of HTTP pipelines.
+        byoc: Takes what is below ``/process/``.
         router: Takes the rest: plugins' mounts.
     """
 
@@ -63,6 +80,7 @@ class PublicApp:
     core: Mapping[str, AsgiApp]
     results: AsgiApp
     ai: AiFace
+    byoc: ByocFace
     router: AsgiApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,6 +91,8 @@ class PublicApp:
             app = found
         elif self.ai.find(scope["path"]) is not None:
             app = self.ai
+        elif scope["path"].startswith(BYOC_PREFIX):
+            app = self.byoc
         else:
             app = self.results if scope["path"].startswith(PREFIX) else self.router
         await app(scope, receive, send)
@@ -89,14 +109,15 @@ def public_app(
     payment: AsgiApp,
     results: AsgiApp,
     ai: AiFace,
-    mounts: Sequence[Mount] = (),
+    byoc: ByocFace,
+    mounts: Callable[[], Sequence[Mount]] = tuple,
 ) -> PublicApp:
     """Put the public faces together; plugins' mounts come after the core's own paths."""
-    public = [_Mount(m.path, m.app) for m in mounts if m.surface == "public"]
     return PublicApp(
         grpc=grpc,
         core={"/segment": segment, "/payment": payment, "/healthz": healthz},
         results=results,
         ai=ai,
-        router=Router(public, default=not_found, redirect_slashes=False),
+        byoc=byoc,
+        router=MountedApps(mounts, "public", not_found),
     )

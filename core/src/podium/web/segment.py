@@ -34,7 +34,7 @@ from podium.wire import segment as codec
 from podium.wire.pb import lp_rpc_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from podium_hookspecs import Event, Output, Pipeline, Profile
 
@@ -102,13 +102,13 @@ class SegmentFaces:
 
     Args:
         service: Identity, tokens, sessions, till and spine of the node.
-        pipeline: The transcoding pipeline; None while the node has none.
+        pipelines: Returns the node's pipelines by name; the one that transcodes may be missing.
         bodies: Where bodies go, and the threads that hash.
     """
 
     service: OrchestratorService
     settings: Settings
-    pipeline: Pipeline | None
+    pipelines: Callable[[], Mapping[str, Pipeline]]
     objects: ObjectStore
     remote: RemoteStorage
     bodies: Bodies
@@ -196,11 +196,12 @@ class SegmentFaces:
         credentials, info = accepted.credentials, accepted.info
         collected = _Collected(len(credentials.profiles))
         try:
-            if self.pipeline is None:
+            pipeline = self.pipelines().get(TRANSCODE)
+            if pipeline is None:
                 raise CapacityError("ErrTranscoderUnavailable")
             await self.service.spine.run(
                 self._job(accepted, body),
-                self.pipeline,
+                pipeline,
                 accepted.billing,
                 collected.take,
                 media_duration_s=credentials.duration_ms / 1000,

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 from podium_hookspecs import (
     Busy,
-    Health,
     PluginError,
     Unsupported,
     WorkerChanged,
@@ -24,66 +23,39 @@ from podium_hookspecs import (
     WorkerState,
 )
 
-from podium.wire.capabilities import version_at_least
+from podium.workers.member import Member
+from podium.workers.quota import NO_CAPACITY, Quota
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
-    from podium_hookspecs import Event, Requirements, Resources, Worker
+    from podium_hookspecs import Event, Hardware, Health, Requirements, Worker
 
-START_TIMEOUT_S = 60.0
-FIRST_REPORT_TIMEOUT_S = 5.0
-END_SESSION_TIMEOUT_S = 5.0
 REMEMBERED_SESSIONS = 10_000
 """Sessions whose worker is remembered; the least recent is forgotten first."""
 
 NO_WORKERS = "no transcoders available"
 NOT_CAPABLE = "no transcoders can provide requested capabilities"
-NO_CAPACITY = "insufficient capacity"
 
 
 @define(eq=False)
-class Member:
-    """A worker with what the pool knows of it."""
+class _Signal:
+    """Wakes all who wait, in the order in which they came."""
 
-    worker: Worker
-    health: Health = field(factory=lambda: Health(WorkerState.STARTING))
-    slots_used: int = 0
-    cost: int = 0
-    leaving: bool = False
-    watcher: asyncio.Task[None] | None = None
+    _waiting: list[asyncio.Future[None]] = field(factory=list)
 
-    @property
-    def slots_free(self) -> int:
-        """Slots that a job may take now."""
-        return self.worker.resources.slots - self.slots_used
+    def fire(self) -> None:
+        """Wake them."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
-    @property
-    def up(self) -> bool:
-        """Whether it takes jobs."""
-        up = self.health.state in (WorkerState.OK, WorkerState.DEGRADED)
-        return up and not self.leaving
-
-    def fits(self, pipeline: str, needs: Requirements) -> bool:
-        """Whether it can do such a job at all."""
-        resources = self.worker.resources
-        return (
-            pipeline in resources.pipelines
-            and needs.slots <= resources.slots
-            and _can(resources, needs)
-            and version_at_least(resources.version, needs.min_version)
-        )
-
-
-def _can(resources: Resources, needs: Requirements) -> bool:
-    """Whether a worker has capabilities and model: together, where it says which of which."""
-    if needs.model is None or not resources.offers:
-        has_model = needs.model is None or needs.model in resources.models
-        return has_model and needs.capabilities <= resources.capabilities
-    return any(
-        offer.model == needs.model and needs.capabilities <= {offer.capability}
-        for offer in resources.offers
-    )
+    async def wait(self) -> None:
+        """Wait for the next time."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
 
 @define(eq=False)
@@ -93,20 +65,30 @@ class WorkerPool:
     Args:
         on_event: Hears of changes.
         on_usage: Called when a model got busier or idler: what is advertised of it has changed.
+        quotas: What the jobs of a pipeline may take, by its name; none: no limit.
     """
 
     on_event: Callable[[Event], None]
     on_usage: Callable[[], None] = lambda: None
+    quotas: Mapping[str, Quota] = field(factory=dict)
     _in_use: Counter[tuple[int, str]] = field(factory=Counter)
     _members: list[Member] = field(factory=list)
     _sticky: OrderedDict[str, Member] = field(factory=OrderedDict)
-    _changed: asyncio.Condition = field(factory=asyncio.Condition)
+    _changed: _Signal = field(factory=_Signal)
 
     async def start(self, workers: Iterable[Worker]) -> None:
         """Recover and start the workers side by side; one that cannot start is down, with why."""
-        members = [Member(worker) for worker in workers]
+        members = [found for worker in workers if (found := self._member(worker)) is not None]
         self._members.extend(members)
-        await asyncio.gather(*(self._start(member) for member in members))
+        await asyncio.gather(*(member.start() for member in members))
+
+    def _member(self, worker: Worker) -> Member | None:
+        """Take a worker for what it says it is, or tell why it cannot be."""
+        try:
+            return Member.of(worker, self._tell)
+        except PluginError as error:
+            self.on_event(WorkerChanged(worker.name, WorkerState.DOWN.value, str(error), 0))
+            return None
 
     async def add(self, worker: Worker) -> None:
         """Take one more worker in; it is started when this returns, or down with why.
@@ -114,11 +96,66 @@ class WorkerPool:
         Raises:
             PluginError: its name is taken.
         """
-        if any(member.worker.name == worker.name for member in self._members):
-            raise PluginError(f"a worker named {worker.name} is there already")
-        member = Member(worker)
+        member = Member.of(worker, self._tell)
+        self.check_names([member.name])
         self._members.append(member)
-        await self._start(member)
+        await member.start()
+
+    def check_names(self, names: Iterable[str], leaving: Iterable[Worker] = ()) -> None:
+        """Refuse names that workers have who stay.
+
+        Raises:
+            PluginError: one is taken.
+        """
+        going = {id(worker) for worker in leaving}
+        taken = {m.name for m in self._members if not m.leaving and id(m.worker) not in going}
+        for name in names:
+            if name in taken:
+                raise PluginError(f"a worker named {name} is there already")
+
+    async def prepare(self, workers: Iterable[Worker], *, recover: bool = True) -> list[Member]:
+        """Start workers beside those that work now; ``replace`` takes them in.
+
+        Args:
+            workers: What to start.
+            recover: Whether an earlier life of the node may have left something behind: not when
+                what they replace still runs.
+
+        Raises:
+            PluginError: one did not start, with why; all of them were closed.
+        """
+        members: list[Member] = []
+        try:
+            members += [Member.of(worker, self._tell) for worker in workers]
+            await asyncio.gather(*(member.start(recover=recover) for member in members))
+            for member in members:
+                if member.health.state is WorkerState.DOWN:
+                    raise PluginError(f"worker {member.name}: {member.health.reason}")
+        except BaseException:
+            await self.discard(members)
+            raise
+        return members
+
+    async def discard(self, members: Iterable[Member]) -> None:
+        """Close workers that were prepared, and are not wanted after all."""
+        await asyncio.gather(*(member.close() for member in members))
+
+    def replace(self, leaving: Iterable[Worker], members: Iterable[Member]) -> list[Member]:
+        """Give no more jobs to some workers, and take in others, at once.
+
+        Returns:
+            Those that leave: ``drain`` them.
+        """
+        going, coming = {id(worker) for worker in leaving}, list(members)
+        left = [m for m in self._members if id(m.worker) in going and not m.leaving]
+        names = {member.name for member in coming}
+        for member in left:
+            self._leave(member, tell=member.name not in names)
+        for member in coming:
+            self._members.append(member)
+            self._tell(member)
+        self._changed.fire()
+        return left
 
     async def remove(self, name: str, drain_s: float = 0.0) -> bool:
         """Let a worker go: no new jobs, time for the running ones, then it is closed.
@@ -126,70 +163,42 @@ class WorkerPool:
         Returns:
             False when there is none of that name.
         """
-        member = next((m for m in self._members if m.worker.name == name and not m.leaving), None)
+        member = next((m for m in self._members if m.name == name and not m.leaving), None)
         if member is None:
             return False
-        member.leaving = True
-        self.on_event(
-            WorkerChanged(name, WorkerState.DOWN.value, "removed", member.worker.resources.slots)
-        )
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain_s), self._changed:
-                # Jobs that wait for this worker alone learn now that it is gone.
-                self._changed.notify_all()
-                await self._changed.wait_for(lambda: not member.slots_used)
-        await self._close(member)
-        self._members.remove(member)
+        self._leave(member)
+        # Jobs that wait for this worker alone learn now that it is gone.
+        self._changed.fire()
+        await self.drain([member], drain_s)
         return True
 
-    async def _close(self, member: Member) -> None:
-        if member.watcher is not None:
-            member.watcher.cancel()
-            await asyncio.gather(member.watcher, return_exceptions=True)
-        await asyncio.gather(member.worker.close(), return_exceptions=True)
+    def _leave(self, member: Member, *, tell: bool = True) -> None:
+        member.leaving = True
+        for session_id in [key for key, home in self._sticky.items() if home is member]:
+            del self._sticky[session_id]
+        if tell:
+            slots = member.resources.slots
+            self.on_event(WorkerChanged(member.name, WorkerState.DOWN.value, "removed", slots))
 
-    async def _start(self, member: Member) -> None:
+    async def drain(self, members: Sequence[Member], drain_s: float) -> None:
+        """Close workers that leave: when their jobs are done, or when the time is up."""
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await member.worker.recover()
-                await member.worker.start()
-        except PluginError as error:
-            await self._set_health(member, Health(WorkerState.DOWN, str(error)))
-            return
+            async with asyncio.timeout(drain_s):
+                while any(member.slots_used for member in members):
+                    await self._changed.wait()
         except TimeoutError:
-            await self._set_health(member, Health(WorkerState.DOWN, "did not start within 60 s"))
-            return
-        except Exception as error:  # noqa: BLE001  a plugin's bug ends its worker, not the node
-            reason = f"did not start: {type(error).__name__}: {error}"
-            await self._set_health(member, Health(WorkerState.DOWN, reason))
-            return
-        first = asyncio.Event()
-        member.watcher = asyncio.create_task(self._watch(member, first))
-        # What it says of itself first is known before the node counts on it.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_REPORT_TIMEOUT_S):
-                await first.wait()
+            pass
+        finally:
+            await asyncio.gather(*(member.close() for member in members))
+            self._members = [m for m in self._members if m not in members]
 
-    async def _watch(self, member: Member, first: asyncio.Event) -> None:
-        try:
-            async for health in member.worker.health():
-                await self._set_health(member, health)
-                first.set()
-        except Exception as error:  # noqa: BLE001  a plugin's watch ends its worker, not the node
-            await self._set_health(
-                member, Health(WorkerState.DOWN, f"health watch failed: {error}")
-            )
-
-    async def _set_health(self, member: Member, health: Health) -> None:
-        if health == member.health:
+    def _tell(self, member: Member) -> None:
+        """Pass a worker's health on; one that is not yet taken in has none to speak of."""
+        if member not in self._members or member.leaving:
             return
-        member.health = health
-        worker = member.worker
-        self.on_event(
-            WorkerChanged(worker.name, health.state.value, health.reason, worker.resources.slots)
-        )
-        async with self._changed:
-            self._changed.notify_all()
+        state, reason = member.health.state.value, member.health.reason
+        self.on_event(WorkerChanged(member.name, state, reason, member.resources.slots))
+        self._changed.fire()
 
     @property
     def up(self) -> Sequence[Worker]:
@@ -199,6 +208,10 @@ class WorkerPool:
     def states(self) -> Sequence[tuple[Worker, Health, int]]:
         """Every worker, its health and the slots in use."""
         return [(m.worker, m.health, m.slots_used) for m in self._members]
+
+    def hardware(self) -> Sequence[Hardware]:
+        """What runs which model now."""
+        return [entry for member in self._members if member.up for entry in member.hardware()]
 
     def in_use(self, capability: int, model: str) -> int:
         """Slots that a model's jobs hold now."""
@@ -212,7 +225,7 @@ class WorkerPool:
         """Return the slots of the workers that are up: those in use, and all."""
         up = [member for member in self._members if member.up]
         used = sum(member.slots_used for member in up)
-        return used, sum(member.worker.resources.slots for member in up)
+        return used, sum(member.resources.slots for member in up)
 
     @asynccontextmanager
     async def lease(
@@ -223,11 +236,12 @@ class WorkerPool:
         Raises:
             WorkerLost: no worker for it is up.
             Unsupported: workers are up, but none can do it.
-            Busy: none had a free slot within ``needs.wait_s``.
+            Busy: none had a free slot within ``needs.wait_s``, or too many jobs wait already.
         """
+        quota = self.quotas.get(pipeline) or Quota()
         try:
             async with asyncio.timeout(needs.wait_s):
-                member = await self._take(pipeline, needs, session_id)
+                member = await self._take(pipeline, needs, session_id, quota)
         except TimeoutError as error:
             msg = f"no slot for {pipeline} within {needs.wait_s:g} s"
             raise Busy(msg, public=NO_CAPACITY) from error
@@ -235,11 +249,11 @@ class WorkerPool:
         try:
             yield member.worker
         finally:
+            quota.running -= 1
             member.slots_used -= needs.slots
             member.cost -= needs.cost
             self._count(needs, -needs.slots)
-            # Shielded: a cancelled job must still wake those who wait for its slot.
-            await asyncio.shield(self._wake())
+            self._changed.fire()
 
     def _count(self, needs: Requirements, slots: int) -> None:
         """Keep count of models in use; ``remove`` and offers go by it."""
@@ -249,24 +263,27 @@ class WorkerPool:
             self._in_use[capability, needs.model] += slots
         self.on_usage()
 
-    async def _wake(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _take(self, pipeline: str, needs: Requirements, session_id: str) -> Member:
-        async with self._changed:
-            while (member := self._choose(pipeline, needs, session_id)) is None:
+    async def _take(
+        self, pipeline: str, needs: Requirements, session_id: str, quota: Quota
+    ) -> Member:
+        member = self._choose(pipeline, needs, session_id, quota)
+        with nullcontext() if member else quota.queued():
+            while member is None:
                 if needs.wait_s == 0:
                     raise Busy(f"no slot for {pipeline} is free", public=NO_CAPACITY)
                 await self._changed.wait()
-            member.slots_used += needs.slots
-            member.cost += needs.cost
-            if needs.sticky and session_id:
-                self._remember(session_id, member)
-            return member
+                member = self._choose(pipeline, needs, session_id, quota)
+        quota.running += 1
+        member.slots_used += needs.slots
+        member.cost += needs.cost
+        if needs.sticky and session_id:
+            self._remember(session_id, member)
+        return member
 
-    def _choose(self, pipeline: str, needs: Requirements, session_id: str) -> Member | None:
-        up = [m for m in self._members if m.up and pipeline in m.worker.resources.pipelines]
+    def _choose(
+        self, pipeline: str, needs: Requirements, session_id: str, quota: Quota
+    ) -> Member | None:
+        up = [m for m in self._members if m.up and pipeline in m.resources.pipelines]
         if not up:
             raise WorkerLost(f"no worker for {pipeline} is up", public=NO_WORKERS)
         able = [m for m in up if m.fits(pipeline, needs)]
@@ -274,6 +291,8 @@ class WorkerPool:
             raise Unsupported(
                 f"no worker for {pipeline} has what the job needs", public=NOT_CAPABLE
             )
+        if quota.full:
+            return None
         home = self._sticky.get(session_id) if needs.sticky else None
         if home in able:
             return home if home.slots_free >= needs.slots else None
@@ -293,25 +312,19 @@ class WorkerPool:
     async def end_session(self, session_id: str) -> None:
         """Tell the session's worker that it is over."""
         member = self._sticky.pop(session_id, None)
-        if member is None:
-            return
-        try:
-            async with asyncio.timeout(END_SESSION_TIMEOUT_S):
-                await member.worker.end_session(session_id)
-        except Exception as error:  # noqa: BLE001  a plugin's bug must not keep sessions open
-            reason = f"end_session failed: {type(error).__name__}: {error}"
-            await self._set_health(member, Health(WorkerState.DEGRADED, reason))
+        if member is not None:
+            await member.end_session(session_id)
 
     async def close(self) -> None:
         """Stop all workers."""
-        await asyncio.gather(*(self._close(member) for member in self._members))
+        await asyncio.gather(*(member.close() for member in self._members))
 
 
 def _preference(member: Member, needs: Requirements) -> tuple[bool, int, int, int]:
     """Healthy before degraded, then the readiest, then most free slots, then least cost."""
     return (
         member.health.state is WorkerState.DEGRADED,
-        member.worker.readiness(needs),
+        member.readiness(needs),
         -member.slots_free,
         member.cost,
     )

@@ -6,14 +6,17 @@ import asyncio
 import json
 import signal
 import sys
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
+
+from podium.testing.gateway import wallet
+from podium.testing.gateway.ai.cli import ai
+from podium.testing.gateway.byoc.cli import byoc
 
 if TYPE_CHECKING:
-    from podium.crypto import Signer
     from podium.testing.gateway.report import Tally
     from podium.testing.gateway.run import StreamRun
 
@@ -21,56 +24,14 @@ DEFAULT_LADDER = "P240p30fps16x9,P360p30fps16x9,P576p30fps16x9"
 _INTERRUPTED = 130
 
 
-class Wei(click.ParamType):  # type: ignore[type-arg]
-    """An exact amount of wei: ``1200``, ``0.5`` or ``101/100``."""
-
-    name = "wei"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Fraction:
-        """Read it, or say what is wrong."""
-        try:
-            amount = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is not a number of wei", param, ctx)
-        if amount < 0:
-            self.fail(f"{value!r} is negative", param, ctx)
-        return amount
-
-
-def _signer(path: Path | None, text: str | None) -> Signer:
-    """The wallet from a file or the environment; none is a Gateway off chain."""
-    from podium.crypto import KeySigner, NoSigner
-
-    try:
-        if path is not None:
-            text = path.read_text().strip()
-        if not text:
-            return NoSigner()
-        return KeySigner(bytes.fromhex(text.removeprefix("0x")))
-    except OSError as error:
-        raise click.ClickException(
-            f"the key file {path} cannot be read: {error.strerror}"
-        ) from error
-    except ValueError as error:
-        where = str(path) if path is not None else "PODIUM_GATEWAY_KEY"
-        raise click.ClickException(
-            f"{where} must hold a private key: 64 hexadecimal digits"
-        ) from error
-
-
-@click.command()
-@click.option(
-    "--orch-addr", metavar="URI,...", help="Orchestrators; default port 8935, default https."
-)
+@click.group(invoke_without_command=True, subcommand_metavar="[ai|byoc ...]")
+@wallet.orch_addr
 @click.option("--orch-webhook", metavar="URL", help="Lists them as JSON; comes before --orch-addr.")
 @click.option(
     "--input",
     "source",
-    required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="A video file, a folder of segments or a media playlist.",
+    help="A video file, a folder of segments or a media playlist.  [required]",
 )
 @click.option(
     "--profiles",
@@ -84,14 +45,10 @@ def _signer(path: Path | None, text: str | None) -> Signer:
     default=Path("gateway-out"),
     show_default=True,
 )
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="The wallet's private key in hex; or PODIUM_GATEWAY_KEY. Without one: off chain.",
-)
-@click.option("--max-price", type=Wei(), help="Most wei per pixel.  [default: any]")
-@click.option("--max-ticket-ev", type=Wei(), default="3000000000000", show_default=True)
-@click.option("--max-total-ev", type=Wei(), default="20000000000000", show_default=True)
+@wallet.key_file
+@click.option("--max-price", type=wallet.Wei(), help="Most wei per pixel.  [default: any]")
+@wallet.max_ticket_ev
+@wallet.max_total_ev
 @click.option(
     "--segment-seconds",
     "segment_s",
@@ -109,13 +66,39 @@ def _signer(path: Path | None, text: str | None) -> Signer:
 @click.option("--live", is_flag=True, help="Send at the pace of the video.")
 @click.option("--manifest-id", default=None, help="The stream's identifier.  [default: random]")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
-def gateway(source: Path, out: Path, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def gateway(
+    ctx: click.Context, /, source: Path | None, out: Path, as_json: bool, **options: Any
+) -> None:
     """Send a video to Livepeer Orchestrators and write what comes back as adaptive HLS.
+
+    "podium gateway ai" sends an AI job instead, "podium gateway byoc" a request to a container.
 
     Writes master.m3u8, one folder per rendition, index.html and summary.json. The folder must be
     empty, or hold an earlier result, which is replaced. Exits with 1 when any segment failed or
     did not verify.
     """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options(ctx)
+        return
+    if source is None:
+        option = next(each for each in ctx.command.params if each.name == "source")
+        raise click.MissingParameter(ctx=ctx, param=option)
+    _send(source, out, as_json, options)
+
+
+gateway.add_command(ai)
+gateway.add_command(byoc)
+
+
+def _refuse_options(ctx: click.Context) -> None:
+    """Options of the video command would be lost on another one, so they are refused."""
+    for option in ctx.command.params:
+        if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"give {option.opts[0]} after {ctx.invoked_subcommand!r}")
+
+
+def _send(source: Path, out: Path, as_json: bool, options: dict[str, Any]) -> NoReturn:
     from podium.testing.gateway.errors import GatewayError
 
     try:
@@ -159,7 +142,7 @@ def _prepare(source: Path, out: Path, options: dict[str, Any]) -> StreamRun:
         manifest_id=options["manifest_id"] or secrets.token_hex(4),
         addresses=parse_addresses(options["orch_addr"] or ""),
         webhook=options["orch_webhook"],
-        signer=_signer(options["key_file"], os.environ.get("PODIUM_GATEWAY_KEY")),
+        signer=wallet.read_signer(options["key_file"]),
         caps=Caps(
             max_price=options["max_price"],
             max_ticket_ev=options["max_ticket_ev"],

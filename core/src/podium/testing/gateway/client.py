@@ -158,7 +158,7 @@ class GatewayClient:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             session = await self.session(job, segment.duration_s)
             try:
-                await session.refresh_if_due(job)
+                await session.refresh_if_due(job.capabilities)
                 result = await session.transcode(segment, job)
                 renditions, signed = await self._collect(result)
             except (OrchestratorFailed, TermsRefused) as error:

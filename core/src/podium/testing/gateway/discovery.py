@@ -114,12 +114,17 @@ def by_trust(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Can
 
 @frozen
 class Discovery:
-    """Asks every candidate at once, and keeps the answers that this Gateway accepts."""
+    """Asks every candidate at once, and keeps the answers that this Gateway accepts.
+
+    Attributes:
+        unit: What prices are for.
+    """
 
     rpc: Rpc
     signer: Signer
     caps: Caps
     clock: Clock
+    unit: str = "pixel"
 
     async def find(
         self, candidates: Sequence[Candidate], job: net.Capabilities, wanted: int
@@ -200,7 +205,7 @@ class Discovery:
         if most is not None and price.pricePerUnit > most * price.pixelsPerUnit:
             asked = price.pricePerUnit / price.pixelsPerUnit
             raise NoOrchestrator(
-                f"its price of {asked:g} wei per pixel is over the limit of {float(most):g}"
+                f"its price of {asked:g} wei per {self.unit} is over the limit of {float(most):g}"
             )
         terms = TicketTerms.read(info.ticket_params)
         expired = self.clock.expired(terms.expiration_block, 0.0)

@@ -6,7 +6,6 @@ Source: go-livepeer server/broadcast.go (``BroadcastSession``), server/segment_r
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,30 +14,20 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 from google.protobuf.message import DecodeError
 
-from podium.testing.gateway.account import Account, Nonces, Stake
-from podium.testing.gateway.errors import OrchestratorFailed, SegmentRefused, TermsRefused
-from podium.testing.gateway.requests import (
-    build_payment,
-    build_segdata,
-    build_segment_request,
-    orchestrator_request,
-)
-from podium.testing.gateway.tickets import TicketTerms, estimate_fee
+from podium.testing.gateway.errors import OrchestratorFailed, SegmentRefused
+from podium.testing.gateway.requests import build_segdata, build_segment_request
+from podium.testing.gateway.standing import Standing
+from podium.testing.gateway.tickets import estimate_fee
 from podium.testing.gateway.transport import AnswerLost, NotSent
 from podium.wire.pb import lp_rpc_pb2 as net
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from podium.crypto import Signer
+    from podium.testing.gateway.account import Account, Stake
     from podium.testing.gateway.media import Segment
     from podium.testing.gateway.requests import SegmentRequest
-    from podium.testing.gateway.tickets import Caps, Clock
-    from podium.testing.gateway.transport import Http, Reply, Rpc
-
-TOKEN_LIFE_S = 1800
-TOKEN_LAST_PART_S = TOKEN_LIFE_S // 10
-REFRESH_TIMEOUT_S = 2.5
+    from podium.testing.gateway.transport import Http, Reply
 
 NOT_RETRYABLE = frozenset(
     (
@@ -87,84 +76,23 @@ class Transcoded:
     debit: Fraction
 
 
-@define(eq=False)
-class Session:
-    """A session with one orchestrator.
+@define(eq=False, kw_only=True)
+class Session(Standing):
+    """A session with one orchestrator, for the segments of one stream.
 
     Attributes:
-        uri: Where it was found: the address that gRPC goes to.
-        info: What it said last; its address for segments, price, ticket parameters and token.
+        http: Carries the segments.
         score: Latency of the last segment over max(1.5 s, its duration); None before the first.
-        accounts: One per session id that it gave us; the last is in use.
+        in_flight: When each segment in flight was sent.
     """
 
-    uri: str
-    info: net.OrchestratorInfo
-    signer: Signer
-    caps: Caps
-    clock: Clock
-    rpc: Rpc = field(repr=False)
     http: Http = field(repr=False)
     score: float | None = None
-    accounts: list[Account] = field(factory=list)
     in_flight: list[float] = field(factory=list)
-    _nonces: Nonces = field(factory=Nonces)
-    _first_price: Fraction | None = None
-    _received: float = field(factory=time.monotonic)
-    _refreshing: asyncio.Lock = field(factory=asyncio.Lock)
-
-    def __attrs_post_init__(self) -> None:
-        self._adopt(self.info)
-        self._first_price = self.price
-
-    @property
-    def account(self) -> Account:
-        """The account of the session id in use."""
-        return self.accounts[-1]
-
-    @property
-    def price(self) -> Fraction | None:
-        """Wei per pixel; None from an orchestrator off chain."""
-        price = self.info.price_info
-        if not self.info.HasField("price_info") or price.pixelsPerUnit == 0:
-            return None
-        return Fraction(price.pricePerUnit, price.pixelsPerUnit)
 
     def oldest_s(self) -> float:
         """Seconds since the oldest segment in flight was sent; 0 when none is."""
         return time.monotonic() - min(self.in_flight) if self.in_flight else 0.0
-
-    async def refresh_if_due(self, job: Job) -> None:
-        """Ask for new terms when the token is in its last tenth or the parameters are expired.
-
-        Raises:
-            OrchestratorFailed: it gave none; the session is lost.
-        """
-        async with self._refreshing:
-            if not self._due():
-                return
-            request = orchestrator_request(self.signer, job.capabilities)
-            info = await self.rpc.get_orchestrator(self.uri, request, REFRESH_TIMEOUT_S)
-            if not info.HasField("auth_token"):
-                raise OrchestratorFailed(f"{self.uri} gave no auth token")
-            self._adopt(info)
-
-    def _due(self) -> bool:
-        if self.info.auth_token.expiration - time.time() < TOKEN_LAST_PART_S:
-            return True
-        if not self.info.HasField("ticket_params"):
-            return False
-        return self._expired(TicketTerms.read(self.info.ticket_params))
-
-    def _expired(self, terms: TicketTerms) -> bool:
-        return self.clock.expired(terms.expiration_block, time.monotonic() - self._received)
-
-    def _adopt(self, info: net.OrchestratorInfo) -> None:
-        self.info = info
-        self._received = time.monotonic()
-        session_id = info.auth_token.session_id
-        if not self.accounts or self.account.session_id != session_id:
-            self.accounts.append(Account(session_id))
 
     async def transcode(self, segment: Segment, job: Job) -> Transcoded:
         """Make one attempt at a segment: pay, send, read the result, settle.
@@ -175,7 +103,7 @@ class Session:
             OrchestratorFailed: anything else.
         """
         account, info, price = self.account, self.info, self.price or Fraction(0)
-        payment, stake = self._pay(segment, job)
+        payment, stake = self.pay(estimate_fee(job.profiles, segment.duration_ms, price))
         request = self._request(segment, job, payment)
         with self._flying():
             try:
@@ -201,27 +129,6 @@ class Session:
         finally:
             self.in_flight.remove(start)
 
-    def _pay(self, segment: Segment, job: Job) -> tuple[net.Payment | None, Stake]:
-        """Make the payment of a segment and put its credit at stake."""
-        price = self.price
-        free = Stake(Fraction(0), Fraction(0), ())
-        if price is None or not self.info.HasField("ticket_params"):
-            return (build_payment(self.signer, None) if any(self.signer.address) else None), free
-        if self._first_price is not None and price > self.caps.price_rise * self._first_price:
-            raise TermsRefused(
-                f"{self.uri} raised its price from {float(self._first_price):g} "
-                f"to {float(price):g} wei per pixel"
-            )
-        terms = TicketTerms.read(self.info.ticket_params)
-        value = terms.expected_value
-        fee = estimate_fee(job.profiles, segment.duration_ms, price)
-        count = self.account.count(fee, value) if price else 0
-        if price:
-            self.caps.check(terms, max(1, count), expired=self._expired(terms))
-        nonces = self._nonces.take(terms.recipient_rand_hash, count)
-        payment = build_payment(self.signer, self.info.price_info, terms, nonces)
-        return payment, self.account.stage(value, nonces)
-
     def _request(self, segment: Segment, job: Job, payment: net.Payment | None) -> SegmentRequest:
         segdata = build_segdata(
             self.signer,
@@ -246,7 +153,7 @@ class Session:
         except DecodeError as error:
             raise OrchestratorFailed(f"{self.uri} sent a result that cannot be read") from error
         if result.HasField("info"):
-            self._adopt(result.info)
+            self.adopt(result.info)
         if result.WhichOneof("result") == "error":
             refused = result.error in NOT_RETRYABLE
             raise (SegmentRefused if refused else OrchestratorFailed)(result.error)

@@ -211,7 +211,8 @@ class Rpc:
             await channel.close(grace=None)
 
 
-def _client(*, http2: bool) -> httpx.AsyncClient:
+def http_client(*, http2: bool) -> httpx.AsyncClient:
+    """Return a client that verifies no certificate, and follows redirects where Gateways do."""
     return httpx.AsyncClient(
         http2=http2,
         verify=False,
@@ -230,7 +231,7 @@ class Http:
     """
 
     _idle: list[httpx.AsyncClient] = field(factory=list)
-    _downloads: httpx.AsyncClient = field(factory=lambda: _client(http2=False))
+    _downloads: httpx.AsyncClient = field(factory=lambda: http_client(http2=False))
 
     async def segment(
         self, uri: str, request: SegmentRequest, duration_s: float, *, path: str = "/segment"
@@ -245,7 +246,7 @@ class Http:
             AnswerLost: too slow, or the connection broke, after the status 200.
             OrchestratorFailed: the same before it.
         """
-        client = self._idle.pop() if self._idle else _client(http2=True)
+        client = self._idle.pop() if self._idle else http_client(http2=True)
         try:
             reply = await _exchange(client, uri + path, request, duration_s)
         except BaseException:

@@ -1,0 +1,1 @@
+"""Thumbnails of a video, streamed as they are made."""

@@ -1,0 +1,1 @@
+"""Finished jobs, a line of JSON each."""

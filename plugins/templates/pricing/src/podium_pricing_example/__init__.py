@@ -1,0 +1,1 @@
+"""Prices with a discount for friends."""
