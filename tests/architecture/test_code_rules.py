@@ -15,6 +15,8 @@ CATCH_ALL = {
     "core/src/podium/bounded.py": "a thread's edge: raised again where it is waited for",
     "core/src/podium/pluginhost/guarded.py": "what a pipeline offers is plugin code",
     "core/src/podium/workers/member.py": "a worker's life is plugin code",
+    "plugins/builtin_ai_runner/src/podium_ai_runner/executors/docker/threads.py": "a thread's edge: "
+    "raised again in the event loop",
     "plugins/builtin_ai_runner/src/podium_ai_runner/executors/slot.py": "a loop's edge: a fault must "
     "not end the watch over a runner",
     "plugins/executor_sdk/src/podium_executor/app.py": "a handler behind a request: 500",

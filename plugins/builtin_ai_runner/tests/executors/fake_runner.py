@@ -175,7 +175,7 @@ def serve(connection):
 
 
 def main():
-    print("fake runner of", PIPELINE, MODEL, flush=True)
+    print("fake runner of", PIPELINE, MODEL, file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if os.environ.get("FAKE_EXIT"):
         print("it cannot work", file=sys.stderr, flush=True)

@@ -233,15 +233,20 @@ async def test_closing_without_the_engine_is_bounded(kit, own_engine, in_docker)
 
 @pytest.mark.parametrize("answer", [b"garbage", b"slow", b"500"])
 async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer):
+    serving = set()
+
     async def serve(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        if answer == b"garbage":
+        serving.add(asyncio.current_task())
+        asked = await reader.read(2**16)  # nothing: somebody looked whether the socket is there
+        if asked and answer == b"garbage":
             writer.write(b"\x00garbage\r\n\r\n")
-        elif answer == b"500":
+        elif asked and answer == b"500":
             writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}")
         else:
             await reader.read()  # until the other side gives up
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     path = tmp_path / "s"
     server = await asyncio.start_unix_server(serve, path)
@@ -255,13 +260,15 @@ async def test_an_engine_that_answers_nonsense(kit, executors, tmp_path, answer)
             await kit.run(worker)
         assert worker.slot.jobs == 0
         assert worker.failing == {}
+        await worker.close()
     finally:
         server.close()
+        await asyncio.gather(*serving)
 
 
 def test_an_engine_s_address_is_checked():
     assert Engine.at("unix:///run/user/1000/docker.sock").socket == "/run/user/1000/docker.sock"
-    assert Engine.at("tcp://127.0.0.1:2375").base == "http://127.0.0.1:2375"
+    assert Engine.at("tcp://127.0.0.1:2375").socket == ""
     with pytest.raises(ConfigError):
         Engine.at("ssh://somewhere")
 

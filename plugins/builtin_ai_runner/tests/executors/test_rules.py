@@ -3,8 +3,7 @@
 import pytest
 from podium_ai_runner.executors.backoff import Backoff
 from podium_ai_runner.executors.devices import find_places, parse_gpus
-from podium_ai_runner.executors.docker.images import image_for, split
-from podium_ai_runner.executors.docker.launcher import plain
+from podium_ai_runner.executors.docker.images import image_for
 from podium_ai_runner.executors.probe import Answer
 from podium_ai_runner.executors.settings import ExecutorSettings, assign, merged, places_needed
 from podium_ai_runner.executors.tally import Tally, Verdict
@@ -149,24 +148,3 @@ def test_images_are_resolved_in_the_network_s_order(kit):
     assert image_for(kit.entry("image-to-text"), ExecutorSettings()) == "livepeer/ai-runner:latest"
     assert image_for(kit.entry("text-to-image"), settings) == "art"
     assert image_for(kit.entry("text-to-image", image="own"), settings) == "own"
-
-
-@pytest.mark.parametrize(
-    ("image", "parts"),
-    [
-        ("a/b", ("a/b", "latest")),
-        ("a/b:1", ("a/b", "1")),
-        ("host:5000/a/b", ("host:5000/a/b", "latest")),
-        ("host:5000/a/b:2", ("host:5000/a/b", "2")),
-        ("a/b@sha256:00", ("a/b", "sha256:00")),
-    ],
-)
-def test_names_of_images_are_split(image, parts):
-    assert split(image) == parts
-
-
-def test_logs_are_read_in_frames_and_plain():
-    frames = b"\x01\0\0\0\0\0\0\x03ab\n" + b"\x02\0\0\0\0\0\0\x02c\n"
-    assert plain(frames) == "ab\nc\n"
-    assert plain(b"just text\n") == "just text\n"
-    assert plain(b"\x01\0\0\0\0\0\xff\xffcut") == "cut"

@@ -1,36 +1,40 @@
-"""The engine's HTTP API (Docker's, and Podman's copy of it), as far as runners need it.
+"""The container engine (Docker's, or Podman's copy of its interface), for the event loop.
 
-Straight over aiohttp instead of by Docker's own Python package: that one blocks a thread for each
-call, has no limit on a whole call, and cannot be cancelled; a pull takes many minutes.
+Docker's Python package does the talking. It blocks, its limits bound silence and not the whole of
+a call, and nothing cancels it; so each call runs in a thread, and the event loop bounds it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
+import contextlib
 import os
-import ssl
-from contextlib import asynccontextmanager
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import aiohttp
 from attrs import define, field
 from podium_hookspecs import ConfigError
 
+from podium_ai_runner.executors.docker.threads import Relay, Threads
 from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from docker import APIClient
+
+    from podium_ai_runner.executors.docker.api import Api
+
+T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-NEWEST_API = (1, 51)
-"""What we ask for where the engine has it; an older engine is asked in its own version."""
-MAX_REPLY_BYTES = 16 * 2**20
+CALLS_AT_A_TIME = 8
 CALL_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 5.0
 QUICK_TIMEOUT_S = 5.0
-MAX_LINE_BYTES = 1 << 20
+START_TIMEOUT_S = 180.0
+CREATE_TIMEOUT_S = 180.0
+REMOVE_TIMEOUT_S = 30.0
+CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
+"""As Docker's own client names them: whom to trust, who we are, and our key."""
 
 
 class EngineRefused(StartFailed):
@@ -50,19 +54,21 @@ class EngineRefused(StartFailed):
 
 @define(eq=False)
 class Engine:
-    """A connection to an engine; connections are made for each call, so that it may restart.
+    """An engine. Connections are made for each call, so that it may restart.
+
+    Every method raises ExecutorDown when there is no answer in time, or none of an engine, and
+    EngineRefused when the engine says no. A cancelled caller does not wait; the call goes on to
+    its own time limit.
 
     Args:
-        base: Base URL.
-        socket: Path of its socket; empty for TCP.
-        tls: For TCP with certificates.
+        address: ``unix://PATH`` or ``tcp://HOST:PORT``.
+        certificates: Folder of those for TLS; empty: no TLS.
     """
 
-    base: str
-    socket: str = ""
-    tls: ssl.SSLContext | None = None
-    _session: aiohttp.ClientSession | None = field(default=None, init=False)
-    _version: str = field(default="", init=False)
+    address: str
+    certificates: str = ""
+    _api: Api | None = field(default=None, init=False)
+    _threads: Threads = field(factory=lambda: Threads(CALLS_AT_A_TIME), init=False)
     _closed: bool = field(default=False, init=False)
 
     @classmethod
@@ -75,193 +81,132 @@ class Engine:
         host = host or os.environ.get("DOCKER_HOST", "") or DEFAULT_HOST
         scheme, _, rest = host.partition("://")
         if scheme == "unix" and rest:
-            return cls("http://engine", socket=rest)
+            return cls(host)
         if scheme in ("tcp", "http", "https") and rest:
-            folder = os.environ.get("DOCKER_CERT_PATH", "")
             secure = scheme == "https" or bool(os.environ.get("DOCKER_TLS_VERIFY"))
-            tls = _tls(folder) if secure else None
-            return cls(f"http{'s' * secure}://{rest.rstrip('/')}", tls=tls)
+            return cls(host.rstrip("/"), _certificates() if secure else "")
         msg = f"plugins.ai: {host} is no address of a container engine: unix://PATH or tcp://HOST:PORT"
         raise ConfigError(msg)
 
     @property
-    def address(self) -> str:
-        """For people."""
-        return f"unix://{self.socket}" if self.socket else self.base
+    def socket(self) -> str:
+        """Path of its socket; empty for TCP."""
+        scheme, _, path = self.address.partition("://")
+        return path if scheme == "unix" else ""
 
     async def ping(self) -> None:
-        """See that it answers.
+        """See that it answers."""
+        if not await self._ask(lambda client: client.ping(), QUICK_TIMEOUT_S):
+            raise self._down("answers nonsense")
 
-        Raises:
-            ExecutorDown: it does not.
-        """
-        async with self._call("GET", "/_ping", timeout_s=QUICK_TIMEOUT_S) as response:
-            version = response.headers.get("Api-Version", "")
-            self._version = f"/v{_lower(version)}" if version else ""
+    async def create(self, name: str, body: Mapping[str, Any]) -> None:
+        """Create a container, from a body as the engine's interface has it."""
+        await self._ask(
+            lambda client: client.create_container_from_config(dict(body), name=name),
+            CREATE_TIMEOUT_S,
+        )
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        timeout_s: float = CALL_TIMEOUT_S,
-    ) -> Any:
-        """Make one call; return its JSON, or None where it has none.
+    async def start(self, name: str) -> None:
+        """Start a container."""
+        await self._ask(lambda client: client.start(name), START_TIMEOUT_S)
 
-        Raises:
-            ExecutorDown: no answer, or none in time.
-            EngineRefused: it says no.
-        """
-        async with self._versioned(method, path, query, body, timeout_s) as response:
-            data = await _read(response)
-            if response.content_type != "application/json" or not data:
-                return None
-            return self._parsed(data)
+    async def inspect(self, name: str, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
+        """Return what the engine knows of a container."""
+        found = await self._ask(lambda client: client.inspect_container(name), timeout_s)
+        return found if isinstance(found, dict) else {}
 
-    async def read(self, path: str, *, query: Mapping[str, str], timeout_s: float) -> bytes:
-        """Fetch bytes; the engine is trusted to bound them by the query, up to 16 MiB.
+    async def logs(self, name: str, lines: int) -> bytes:
+        """Return the last lines that a container wrote, 16 MiB at most."""
+        return await self._ask(lambda client: client.logs(name, tail=lines), QUICK_TIMEOUT_S)
 
-        Raises:
-            ExecutorDown, EngineRefused: as for ``ask``.
-        """
-        async with self._versioned("GET", path, query, None, timeout_s) as response:
-            return await _read(response)
+    async def stop(self, name: str, grace_s: float) -> None:
+        """Ask a container to end, and end it after a time."""
+        grace = max(1, round(grace_s))
+        await self._ask(lambda client: client.stop(name, timeout=grace), grace_s + QUICK_TIMEOUT_S)
 
-    async def follow(
-        self, method: str, path: str, *, query: Mapping[str, str], silence_s: float
-    ) -> AsyncGenerator[Any, None]:
-        """Make a call that reports as it goes, one JSON value a line.
+    async def remove(self, which: str) -> None:
+        """Remove a container by name or id, running or not, with its volumes."""
+        await self._ask(
+            lambda client: client.remove_container(which, v=True, force=True), REMOVE_TIMEOUT_S
+        )
+
+    async def containers(self, label: str) -> list[dict[str, Any]]:
+        """List all containers, running or not, that carry a label, ``name=value``."""
+        found = await self._ask(
+            lambda client: client.containers(all=True, filters={"label": [label]}), CALL_TIMEOUT_S
+        )
+        return found if isinstance(found, list) else []
+
+    async def inspect_image(self, image: str) -> None:
+        """See that an image is here; EngineRefused with status 404 when it is not."""
+        await self._ask(lambda client: client.inspect_image(image), CALL_TIMEOUT_S)
+
+    async def pull(self, image: str, silence_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        """Pull an image; yield the lines of its report. Ended early, so is the pull.
+
+        It takes a thread of its own, and no other call's place.
 
         Args:
-            method: Of the call.
-            path: The same.
-            query: The same.
-            silence_s: Longest time between two reports.
+            image: Its name.
+            silence_s: Longest time between two lines.
 
         Raises:
-            ExecutorDown, EngineRefused: as for ``ask``.
+            StartFailed: no such name can be, or its credentials cannot be had.
         """
-        async with self._versioned(method, path, query, None, None) as response:
-            while True:
-                try:
-                    async with asyncio.timeout(silence_s):
-                        line = await response.content.readline()
-                except TimeoutError:
-                    raise self._down(f"has not said anything for {silence_s:.0f} s") from None
-                except ValueError as error:  # a line without an end
-                    raise self._down("answers nonsense") from error
-                if not line:
-                    return
-                if line.strip():
-                    yield self._parsed(line)
+        self._check()
+        relay: Relay[dict[str, Any]] = Relay()
+        report = relay.follow(lambda: self._blocking().pull(image, silence_s, relay), silence_s)
+        try:
+            async with contextlib.aclosing(report) as lines:
+                async for line in lines:
+                    yield line
+        except TimeoutError as error:
+            raise self._down(f"has not said anything for {silence_s:.0f} s") from error
+        except RuntimeError as error:
+            raise self._down(f"cannot be asked: {error}") from error
+
+    async def settle(self) -> None:
+        """Wait for calls whose callers have gone."""
+        await self._threads.settle()
 
     async def close(self) -> None:
-        """Let go of its connections; every later call fails. Safe to call twice."""
+        """Ask it nothing any more; every later call fails. Safe to call twice."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
-    @asynccontextmanager
-    async def _versioned(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        timeout_s: float | None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if not self._version:
-            await self.ping()
-        where = self._version + path
-        async with self._call(method, where, query, body, timeout_s) as response:
-            if response.status >= 400:
-                raise EngineRefused(response.status, _said(await _read(response)))
-            yield response
+    async def _ask(self, ask: Callable[[APIClient], T], timeout_s: float) -> T:
+        self._check()
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            return await self._threads.run(
+                lambda: self._blocking().call(ask, deadline_s), timeout_s
+            )
+        except TimeoutError as error:
+            raise self._down(f"does not answer within {timeout_s:.0f} s") from error
+        except RuntimeError as error:
+            raise self._down(f"cannot be asked: {error}") from error
 
-    @asynccontextmanager
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def _blocking(self) -> Api:
+        """Return the part that blocks; for threads only, since loading it takes its time."""
+        from podium_ai_runner.executors.docker.api import Api
+
+        if self._api is None:
+            self._api = Api(self.address, self.certificates)
+        return self._api
+
+    def _check(self) -> None:
         if self._closed:
             raise self._down("is not asked any more")
-        try:
-            async with self._open().request(
-                method,
-                self.base + path,
-                params=query,
-                json=body,
-                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-            ) as response:
-                yield response
-        except TimeoutError as error:
-            raise self._down(
-                f"does not answer within {timeout_s or CONNECT_TIMEOUT_S:.0f} s"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            self._version = ""  # another one may answer next time
-            raise self._down(f"does not answer: {error}") from error
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector: aiohttp.BaseConnector
-            if self.socket:
-                connector = aiohttp.UnixConnector(self.socket, limit=0, force_close=True)
-            else:
-                connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=self.tls or True)
-            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=MAX_LINE_BYTES)
-        return self._session
-
-    def _parsed(self, data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise self._down("answers nonsense") from error
 
     def _down(self, what: str) -> ExecutorDown:
         return ExecutorDown(f"the container engine at {self.address} {what}")
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    parts: list[bytes] = []
-    left = MAX_REPLY_BYTES
-    async for part in response.content.iter_any():
-        parts.append(part[:left])
-        left -= len(part)
-        if left <= 0:
-            break
-    return b"".join(parts)
-
-
-def _said(data: bytes) -> str:
-    try:
-        message = json.loads(data)["message"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        message = data.decode(errors="replace")
-    return str(message).strip()[:1000]
-
-
-def _lower(version: str) -> str:
-    """Return the older of the engine's newest version and ours."""
-    major, _, minor = version.partition(".")
-    theirs = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else NEWEST_API
-    return ".".join(map(str, min(theirs, NEWEST_API)))
-
-
-def _tls(folder: str) -> ssl.SSLContext:
-    """Trust and show the certificates of a folder, as Docker's own client does."""
+def _certificates() -> str:
+    """Return the folder of certificates, where Docker's own client looks for it."""
+    folder = os.environ.get("DOCKER_CERT_PATH", "")
     path = Path(folder).expanduser() if folder else Path.home() / ".docker"
-    try:
-        context = ssl.create_default_context(cafile=str(path / "ca.pem"))
-        context.load_cert_chain(path / "cert.pem", path / "key.pem")
-    except OSError as error:
-        msg = f"plugins.ai: no certificates for the container engine in {path}: {error}"
-        raise ConfigError(msg) from error
-    return context
+    missing = [name for name in CERTIFICATES if not (path / name).is_file()]
+    if missing:
+        msg = f"plugins.ai: no {', '.join(missing)} for the container engine in {path}"
+        raise ConfigError(msg)
+    return str(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from podium_ai_runner.executors.docker.engine import EngineRefused
-from podium_ai_runner.executors.launcher import StartFailed
+from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
 from podium_ai_runner.executors.values import Progress
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Images:
 
     async def _here(self, image: str) -> bool:
         try:
-            await self._engine.ask("GET", f"/images/{image}/json")
+            await self._engine.inspect_image(image)
         except EngineRefused as error:
             if error.status == NOT_FOUND:
                 return False
@@ -107,21 +107,17 @@ class Images:
         self.telemetry.pulled(image)
 
     async def _follow(self, image: str) -> None:
-        name, tag = split(image)
-        query = {"fromImage": name, "tag": tag} if tag else {"fromImage": name}
         layers: dict[str, Progress] = {}
-        report = self._engine.follow(
-            "POST", "/images/create", query=query, silence_s=PULL_SILENCE_S
-        )
         try:
-            async with contextlib.aclosing(report) as lines:
+            async with contextlib.aclosing(self._engine.pull(image, PULL_SILENCE_S)) as lines:
                 async for line in lines:
-                    if isinstance(line, dict) and "error" in line:
-                        msg = f"the image {image} cannot be pulled: {line['error']}"
-                        raise StartFailed(msg)
+                    if "error" in line:
+                        raise StartFailed(str(line["error"]))
                     if _take_in(layers, line):
                         self._say(image, layers)
-        except EngineRefused as error:
+        except ExecutorDown:
+            raise
+        except StartFailed as error:
             raise StartFailed(f"the image {image} cannot be pulled: {error}") from error
 
     def _say(self, image: str, layers: dict[str, Progress]) -> None:
@@ -136,20 +132,9 @@ class Images:
             report(progress)
 
 
-def split(image: str) -> tuple[str, str]:
-    """Split a name into repository and tag or digest; without either it is ``latest``."""
-    if "@" in image:
-        name, _, digest = image.partition("@")
-        return name, digest
-    name, colon, tag = image.rpartition(":")
-    if colon and "/" not in tag:
-        return name, tag
-    return image, "latest"
-
-
-def _take_in(layers: dict[str, Progress], line: Any) -> bool:
+def _take_in(layers: dict[str, Progress], line: dict[str, Any]) -> bool:
     """Take in a line of a pull's report; False when it is not about a layer."""
-    if not isinstance(line, dict) or not isinstance(line.get("id"), str):
+    if not isinstance(line.get("id"), str):
         return False
     status, detail = line.get("status"), line.get("progressDetail")
     if not isinstance(detail, dict):

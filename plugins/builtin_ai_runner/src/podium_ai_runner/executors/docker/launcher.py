@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from podium_ai_runner.executors.docker.body import PORT, creation_of
-from podium_ai_runner.executors.docker.engine import QUICK_TIMEOUT_S, EngineRefused
+from podium_ai_runner.executors.docker.engine import (
+    QUICK_TIMEOUT_S,
+    REMOVE_TIMEOUT_S,
+    EngineRefused,
+)
 from podium_ai_runner.executors.launcher import ExecutorDown, StartFailed
 from podium_ai_runner.executors.values import Ended
 
@@ -29,13 +32,9 @@ ID_LABEL = "creator_id"
 LIFE_LABEL = "podium.life"
 GONE = (404, 409)
 """No such container, or it is being removed already."""
-START_TIMEOUT_S = 180.0
-CREATE_TIMEOUT_S = 180.0
-REMOVE_TIMEOUT_S = 30.0
 SWEEP_EVERY_S = 60.0
 LOG_LINES = 100
 LOG_CHARACTERS = 8000
-FRAME_HEAD_BYTES = 8
 
 
 @define(eq=False)
@@ -119,30 +118,23 @@ class DockerLauncher:
         labels = {CREATOR_LABEL: CREATOR, ID_LABEL: self.creator, LIFE_LABEL: self.life}
         self._mine.add(name)
         try:
-            await self.engine.ask(
-                "POST",
-                "/containers/create",
-                query={"name": name},
-                body=creation_of(spec, labels),
-                timeout_s=CREATE_TIMEOUT_S,
-            )
-            await self.engine.ask("POST", f"/containers/{name}/start", timeout_s=START_TIMEOUT_S)
+            await self.engine.create(name, creation_of(spec, labels))
+            await self.engine.start(name)
             return ContainerRunner(await self._url(name, spec), name, self)
         except BaseException:
+            self._left = True  # the engine may still be about to create it
             await self.end(name)
             raise
 
     async def ended(self, name: str) -> Ended | None:
         """Say why a container ended; None while it runs, or when that cannot be told."""
         try:
-            found = await self.engine.ask(
-                "GET", f"/containers/{name}/json", timeout_s=QUICK_TIMEOUT_S
-            )
+            found = await self.engine.inspect(name, QUICK_TIMEOUT_S)
         except ExecutorDown:
             return None
         except EngineRefused as error:
             return Ended(f"container {name} is gone") if error.status in GONE else None
-        state = found.get("State") if isinstance(found, dict) else None
+        state = found.get("State")
         if not isinstance(state, dict) or state.get("Running"):
             return None
         if state.get("OOMKilled"):
@@ -152,24 +144,16 @@ class DockerLauncher:
 
     async def logs(self, name: str) -> str:
         """Return the end of a container's log; empty when it cannot be had."""
-        query = {"stdout": "1", "stderr": "1", "tail": str(LOG_LINES)}
         try:
-            data = await self.engine.read(
-                f"/containers/{name}/logs", query=query, timeout_s=QUICK_TIMEOUT_S
-            )
+            data = await self.engine.logs(name, LOG_LINES)
         except StartFailed:
             return ""
-        return plain(data)[-LOG_CHARACTERS:]
+        return data.decode(errors="replace")[-LOG_CHARACTERS:]
 
     async def end(self, name: str) -> None:
         """Stop and remove a container; if the engine is away, a later sweep does it."""
         try:
-            await self.engine.ask(
-                "POST",
-                f"/containers/{name}/stop",
-                query={"t": str(max(1, round(self.stop_s)))},
-                timeout_s=self.stop_s + QUICK_TIMEOUT_S,
-            )
+            await self.engine.stop(name, self.stop_s)
         except StartFailed:
             pass  # removing it by force follows, and is what counts
         finally:
@@ -184,6 +168,7 @@ class DockerLauncher:
         try:
             if self._used:
                 async with asyncio.timeout(REMOVE_TIMEOUT_S):
+                    await self.engine.settle()  # what a cancelled start asked for is done then
                     await self.sweep()
         except (StartFailed, TimeoutError):
             return False
@@ -197,23 +182,14 @@ class DockerLauncher:
         return f"{words}_{self.life[:8]}-{next(self._numbers)}"
 
     async def _listed(self) -> list[dict[str, Any]]:
-        label = {"label": [f"{CREATOR_LABEL}={CREATOR}"]}
         try:
-            found = await self.engine.ask(
-                "GET", "/containers/json", query={"all": "1", "filters": json.dumps(label)}
-            )
+            return await self.engine.containers(f"{CREATOR_LABEL}={CREATOR}")
         except EngineRefused as error:  # no question of a container: it is the engine's state
             raise ExecutorDown(str(error)) from error
-        return found if isinstance(found, list) else []
 
     async def _remove(self, which: str) -> bool:
         try:
-            await self.engine.ask(
-                "DELETE",
-                f"/containers/{which}",
-                query={"force": "1", "v": "1"},
-                timeout_s=REMOVE_TIMEOUT_S,
-            )
+            await self.engine.remove(which)
         except EngineRefused as error:
             return error.status in GONE
         except ExecutorDown:
@@ -221,7 +197,7 @@ class DockerLauncher:
         return True
 
     async def _url(self, name: str, spec: RunnerSpec) -> str:
-        found = await self.engine.ask("GET", f"/containers/{name}/json")
+        found = await self.engine.inspect(name)
         try:
             networks = found["NetworkSettings"]
             if spec.hardening.network:
@@ -241,15 +217,3 @@ def _is_leftover(container: dict[str, Any], creator: str, mine: set[str]) -> boo
     labels = container.get("Labels") or {}
     names = {str(name).removeprefix("/") for name in container.get("Names") or ()}
     return labels.get(ID_LABEL, creator) == creator and not names & mine
-
-
-def plain(data: bytes) -> str:
-    """Read a log as the engine sends it: frames with a head of eight bytes, or plain text."""
-    if len(data) < FRAME_HEAD_BYTES or data[0] > 2 or data[1:4] != b"\0\0\0":
-        return data.decode(errors="replace")
-    parts = []
-    while len(data) >= FRAME_HEAD_BYTES:
-        size = int.from_bytes(data[4:FRAME_HEAD_BYTES], "big")
-        parts.append(data[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + size])
-        data = data[FRAME_HEAD_BYTES + size :]
-    return b"".join(parts).decode(errors="replace")
