@@ -78,6 +78,16 @@ def no_class():
     return int
 
 
+@frozen
+class Taken:
+    job_timeout_s: float = 1.0
+
+
+@hookimpl
+def taken_key():
+    return Taken
+
+
 BROKEN = [
     ({"podium_pipelines": async_pipelines}, "podium_pipelines: is async; hooks are synchronous"),
     (
@@ -97,6 +107,7 @@ BROKEN = [
     ({"podium_asgi": not_a_list}, "podium_asgi: returned int, not a list of Mount"),
     ({"podium_pipelines": wrong_items}, "podium_pipelines: gave 'transcode', which is no Pipeline"),
     ({"podium_config_class": no_class}, "podium_config_class: <class 'int'> is no attrs class"),
+    ({"podium_config_class": taken_key}, "podium_config_class: job_timeout_s: the node has these"),
 ]
 
 

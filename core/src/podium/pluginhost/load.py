@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from podium.config.load import plugin_config
-from podium.config.settings import PluginSettings, Settings
+from podium.config.settings import HOST_KEYS, PluginSettings, Settings
 from podium.errors import ConfigInvalid
 from podium.pluginhost.call import Hooks, PluginFailure, attempt
 
@@ -80,6 +80,11 @@ def config_class(name: str, hooks: Hooks) -> type[Any] | None:
     cls: type[Any] | None = classes[0] if classes else None
     if cls is not None and not hasattr(cls, "__attrs_attrs__"):
         raise PluginFailure(name, "podium_config_class", f"{cls!r} is no attrs class")
+    taken = [] if cls is None else [key.name for key in fields(cls) if key.name in HOST_KEYS]
+    if taken:
+        # The node takes these keys for itself: the plugin would never see what the operator set.
+        reason = f"{', '.join(taken)}: the node has these keys for itself, in every section"
+        raise PluginFailure(name, "podium_config_class", reason)
     return cls
 
 

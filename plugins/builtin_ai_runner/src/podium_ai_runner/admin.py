@@ -65,10 +65,10 @@ class Admin:
         change = ["POST"]
         return Router(
             [
-                Route(f"{PATH}/status", self._status, methods=["GET"]),
-                Route(f"{PATH}/pull", self._pull, methods=change),
-                Route(f"{PATH}/warm", _guarded(self._warm), methods=change),
-                Route(f"{PATH}/evict", _guarded(self._evict), methods=change),
+                Route("/status", self._status, methods=["GET"]),
+                Route("/pull", self._pull, methods=change),
+                Route("/warm", _guarded(self._warm), methods=change),
+                Route("/evict", _guarded(self._evict), methods=change),
             ]
         )
 

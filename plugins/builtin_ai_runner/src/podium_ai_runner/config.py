@@ -347,7 +347,7 @@ class AiConfig:
         validator=validators.ge(0),
         metadata={"help": "How long a job waits for a free runner. 0: it is refused at once."},
     )
-    job_timeout_s: float = field(
+    run_timeout_s: float = field(
         default=600.0, validator=validators.ge(1), metadata={"help": "How long a job may take."}
     )
     idle_timeout_s: float = field(

@@ -141,7 +141,7 @@ def _make(config: AiConfig, context: PluginContext) -> State:
     )
     parts = Parts(context, RunnerClient(limits, engines), results)
     videos = VideoMaker(parts.encoders, results)
-    settings = Settings(config.queue_timeout_s, config.job_timeout_s)
+    settings = Settings(config.queue_timeout_s, config.run_timeout_s)
     pipelines = tuple(
         AiPipeline(one, Parser(one, parts.duration, context.run_blocking), videos, settings, parts)
         for one in PIPELINES

@@ -103,7 +103,7 @@ def client(start, image):
     found = start(
         model,
         *bad,
-        job_timeout_s=3.0,
+        run_timeout_s=3.0,
         queue_timeout_s=2.0,
         start_timeout_s=2.0,
         limits={"memory_mb": 96, "pids": 64},

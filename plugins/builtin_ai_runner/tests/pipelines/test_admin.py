@@ -50,8 +50,8 @@ def executors():
 @pytest.fixture
 async def client(executors):
     catalog = read_catalog(AiConfig(ai_models="llm:m:true"))
-    transport = httpx.ASGITransport(Admin(executors, catalog).routes())
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+    transport = httpx.ASGITransport(Admin(executors, catalog).routes(), root_path="/ai")
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin/ai") as client:
         yield client
 
 
@@ -59,7 +59,7 @@ MODEL = {"pipeline": "llm", "model": "m"}
 
 
 async def test_slots_and_models_are_shown(client):
-    told = (await client.get("/ai/status")).json()
+    told = (await client.get("/status")).json()
     (slot,) = told["slots"]
     assert (slot["state"], slot["progress"]["bytes_total"]) == ("pulling", 60)
     assert told["models"] == [
@@ -68,7 +68,7 @@ async def test_slots_and_models_are_shown(client):
 
 
 async def test_a_pull_tells_how_far_it_is(client, executors):
-    reply = await client.post("/ai/pull", json=MODEL)
+    reply = await client.post("/pull", json=MODEL)
     assert [json.loads(line) for line in reply.text.splitlines()] == [
         {"image": "an/image", "percent": 0},
         {"image": "an/image", "percent": 50},
@@ -80,7 +80,7 @@ async def test_a_pull_tells_how_far_it_is(client, executors):
 
 async def test_a_pull_that_fails_says_why_in_its_last_line(client, executors):
     executors.error = StartFailed("no such image")
-    reply = await client.post("/ai/pull", json=MODEL)
+    reply = await client.post("/pull", json=MODEL)
     assert json.loads(reply.text.splitlines()[-1]) == {"error": "no such image"}
 
 
@@ -91,6 +91,6 @@ async def test_a_pull_that_fails_says_why_in_its_last_line(client, executors):
 async def test_a_failure_has_its_status(client, executors, error, status):
     executors.error = error
     for path, asked in (("warm", MODEL), ("evict", {"slot": "gpu-0"})):
-        reply = await client.post(f"/ai/{path}", json=asked)
+        reply = await client.post(f"/{path}", json=asked)
         assert (reply.status_code, reply.json()) == (status, {"error": str(error)})
     assert not executors.asked

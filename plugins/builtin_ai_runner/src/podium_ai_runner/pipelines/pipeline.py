@@ -55,11 +55,11 @@ class Settings:
 
     Attributes:
         queue_timeout_s: How long a job waits for a free worker.
-        job_timeout_s: How long it may run.
+        run_timeout_s: How long it may run.
     """
 
     queue_timeout_s: float = 1.0
-    job_timeout_s: float = 600.0
+    run_timeout_s: float = 600.0
 
 
 class AiPipeline(HttpPipeline):
@@ -119,7 +119,7 @@ class AiPipeline(HttpPipeline):
         """See ``HttpPipeline``."""
         del request
         settings = self._settings
-        return settings.queue_timeout_s + settings.job_timeout_s + MARGIN_S
+        return settings.queue_timeout_s + settings.run_timeout_s + MARGIN_S
 
     def offers(self, workers: Sequence[Worker]) -> tuple[Offer, ...]:
         """Offer the models that the workers serve; see ``Pipeline``."""
