@@ -7,7 +7,7 @@
 # Python's package archives), debootstrap makes the base, and pip brings the wheels; that needs
 # root. Without an option: whichever works. Idempotent: what has not changed is not built again.
 #
-# Environment: TAG, EXTRAS (models), BASE (debian:bookworm-slim), MIRROR, BASE_TAG, CACHE.
+# Environment: TAG, EXTRAS (models), BASE (debian:bookworm-slim), MIRROR (debootstrap's own), BASE_TAG, CACHE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -15,7 +15,7 @@ TAG=${TAG:-podium/ai-runner-cpu:latest}
 EXTRAS=${EXTRAS:-models}
 BASE=${BASE:-debian:bookworm-slim}
 BASE_TAG=${BASE_TAG:-podium/ai-runner-base:bookworm}
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
+MIRROR=${MIRROR:-}
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/podium/ai-runner-cpu}
 PACKAGES=ca-certificates,espeak-ng,python3,python3-venv
 PYTHON_IN_IMAGE=3.11
@@ -41,7 +41,7 @@ make_base() {
   command -v debootstrap >/dev/null || fail "install debootstrap first (./ensure-engine.sh does)"
   say "making $BASE_TAG with debootstrap (a minute)"
   local root=$work/root
-  debootstrap --variant=minbase --include="$PACKAGES" bookworm "$root" "$MIRROR" \
+  debootstrap --variant=minbase --include="$PACKAGES" bookworm "$root" ${MIRROR:+"$MIRROR"} \
     >"$work/debootstrap.log" 2>&1 || fail "debootstrap failed: $(tail -n 3 "$work/debootstrap.log")"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/doc/* \
     "$root"/usr/share/man/* "$root"/usr/share/locale/*
