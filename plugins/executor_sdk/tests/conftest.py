@@ -75,7 +75,7 @@ async def stack():
 @pytest.fixture
 async def orchestrator(stack):
     made = Orchestrator()
-    server = Server(uvicorn.Config(made, lifespan="off", log_level="warning"))
+    server = Server(uvicorn.Config(made, lifespan="off", log_config=None))
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve([listening]))
     made.uri = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -192,7 +192,8 @@ async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
+        # Without its own logging, which would change the whole process's.
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
         config.timeout_graceful_shutdown = 0
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listening]))  # its signals are not ours
