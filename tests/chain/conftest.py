@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from fractions import Fraction
@@ -138,8 +139,13 @@ class NodeProcess:
 
     def is_up(self):
         assert self.child.poll() is None, f"the node ended:\n{self.log[-3000:]}"
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(self.admin + "/healthz", timeout=2).status == 200
+        try:
+            with urllib.request.urlopen(self.admin + "/healthz", timeout=2) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection of a node that is starting
+        except OSError:
+            pass
         return False
 
     @property

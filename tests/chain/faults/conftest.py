@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -106,6 +107,11 @@ class Endpoint:
 
     def close(self):
         self.die()
+        # Whoever still answers would open a connection of a client that is closed, and lose it.
+        limit_s = time.monotonic() + 20
+        while self._open and time.monotonic() < limit_s:
+            time.sleep(0.02)
+        time.sleep(0.05)  # who was accepted a moment ago begins now
         self._client.close()
 
     def _answer(self, request):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,8 +169,12 @@ class NodeProcess:
 
     def _get(self, path: str) -> bytes:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(self.admin_uri + path, timeout=5) as reply:
-            body: bytes = reply.read()
+        try:
+            with direct.open(self.admin_uri + path, timeout=5) as reply:
+                body: bytes = reply.read()
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
+            raise
         return body
 
     def stop(self) -> bool:

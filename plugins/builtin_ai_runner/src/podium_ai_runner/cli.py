@@ -84,7 +84,8 @@ class Node:
             with opener.open(request, timeout=timeout_s) as reply:
                 yield reply
         except urllib.error.HTTPError as error:
-            raise click.ClickException(_reason(error)) from None
+            with error:  # it holds the connection
+                raise click.ClickException(_reason(error)) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             msg = f"no node with the plugin ai answers at {self.url}: {error}"
             raise click.ClickException(msg) from None
