@@ -1,10 +1,12 @@
 """RPC endpoints that fail as told."""
 
 import contextlib
+import gc
 import json
 import socket
 import threading
 import time
+import warnings
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -113,6 +115,11 @@ class Endpoint:
             time.sleep(0.02)
         time.sleep(0.05)  # who was accepted a moment ago begins now
         self._client.close()
+        # What is cut off on purpose may lose its socket to the collector: here, in this process,
+        # which is the tests' and not the node's, and not in the middle of some later test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def _answer(self, request):
         method = request["method"]
