@@ -2,12 +2,12 @@ from fractions import Fraction
 
 import pytest
 from podium.errors import InsufficientBalance, SenderError, TicketError
-from podium.jobs.till import Quotes, Till, Ware
+from podium.jobs.till import TRANSCODING, Quotes, Till, Ware
 from podium.model import PriceInfo
 from podium.payments import NoPayments, PaymentSettings, RandSource, SenderFunds, TicketPayments
 from podium.pricing import PriceBook, Rates
 from podium.testing.chain import FakeChain, MemoryTickets
-from podium.wire.payment import Payment, TicketSenderParams
+from podium.wire.payment import ExpirationParams, Payment, TicketParams, TicketSenderParams
 from podium_hookspecs import PluginError, Price
 
 SENDER = b"\2" * 20
@@ -111,3 +111,32 @@ async def test_tickets_of_a_cheaper_ware_are_taken_for_nothing_dear():
     with pytest.raises(TicketError, match="invalid recipientRand"):
         await till.receive(free, dear.key, ware=dear)
     assert till.payments.fixed_price(SENDER, dear.key) is None
+
+
+async def test_a_price_that_was_agreed_needs_no_plugin_s_answer():
+    asked = []
+
+    def decide(request):
+        asked.append(request)
+        raise PluginError("feed is stale", public="no price")
+
+    till = make_till(decide)
+    till.payments.ledger.credit(SENDER, "session", Fraction(2500), Fraction(5))
+    await till.receive(Payment(SENDER), "session", ware=TRANSCODING)
+    with pytest.raises(SenderError, match="no price"):
+        await till.receive(ticket_for(4), "session", ware=TRANSCODING)
+    asked.clear()
+    with pytest.raises(TicketError):  # its own check: the parameters are nobody's
+        await till.receive(ticket_for(5), "session", ware=TRANSCODING)
+    assert asked == []
+
+
+def ticket_for(price):
+    params = TicketParams(b"\1" * 20, 1, 1, b"\0" * 32, 1, 1)
+    return Payment(
+        SENDER,
+        ticket_params=params,
+        expiration_params=ExpirationParams(1, b"\0" * 32),
+        ticket_sender_params=(TicketSenderParams(1, b""),),
+        expected_price=PriceInfo(price, 1),
+    )

@@ -293,27 +293,19 @@ class Till:
         claimed = _claimed(payment)
         if claimed is None:
             return  # no tickets; or a price that their own check refuses
-        least = self.least(payment.sender, key, ware)
-        if claimed < least:
-            reason = f"the tickets were made for a price of {claimed}, this work costs {least}"
-            self.book.on_event(PaymentRefused(payment.sender, key, reason, True, stream))
-            raise TicketError(NOT_OURS)  # to their sender they are tickets for something else
-
-    def least(self, sender: bytes, key: str, ware: Ware) -> Fraction:
-        """Return the least that tickets for a ware may have been made for.
-
-        Raises:
-            SenderError: it has no price.
-        """
+        sender = payment.sender
+        known = (self.payments.fixed_price(sender, key), self.quotes.least(sender, key))
+        if any(price is not None and claimed >= price for price in known):
+            return  # agreed: what a unit costs others by now is not asked
         try:
             now = self.book.base(ware.asked_by(sender), self._admitted.get((sender, key)))
         except PluginError as error:
             raise SenderError(error.public) from error
-        known = (self.payments.fixed_price(sender, key), self.quotes.least(sender, key))
-        least = min(
-            [price_info(now).wei_per_unit, *(price for price in known if price is not None)]
-        )
-        return Fraction(int(least)) if ware.whole_wei else least
+        price = price_info(now).wei_per_unit
+        if claimed < (int(price) if ware.whole_wei else price):
+            reason = f"the tickets were made for a price of {claimed}, this work costs {price}"
+            self.book.on_event(PaymentRefused(sender, key, reason, True, stream))
+            raise TicketError(NOT_OURS)  # to their sender they are tickets for something else
 
     def charge(
         self,

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from podium.web.bodies import Bodies
     from podium.web.orchestrator import OrchestratorService
     from podium.wire.byoc import JobRequest, JobSender
-    from podium.wire.payment import Payment, TicketParams
+    from podium.wire.payment import TicketParams
     from podium.workers.pool import WorkerPool
 
 PREFIX = "/process/"
@@ -396,19 +396,8 @@ class ByocFace:
             return
         if payment.sender != sender:
             return  # nobody pays for others: whose would the balance be?
-        if payment.has_tickets and _claimed(payment) < self.service.till.least(sender, key, ware):
-            reason = "the tickets were made for something cheaper"
-            self.on_event(PaymentRefused(sender, key, reason, ticket=False))
-            return
         with suppress(PaymentError):  # of which payments tell
-            await self.service.till.receive(payment, key, key)
-
-
-def _claimed(payment: Payment) -> Fraction:
-    """Return the price that tickets say they were made for; they prove it when they are taken."""
-    price = payment.expected_price
-    sensible = price is not None and price.pixels_per_unit > 0
-    return price.wei_per_unit if price is not None and sensible else Fraction(0)
+            await self.service.till.receive(payment, key, key, ware)
 
 
 def _as_job(accepted: Accepted) -> Job:
